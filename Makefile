@@ -1,0 +1,50 @@
+# The verbs of the project. Needs make and Python 3.11 or later; everything else comes from requirements.lock.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+CODE := $(wildcard src tests benchmarks examples)
+
+.DEFAULT_GOAL := setup
+.PHONY: setup check test demo bench soak docs
+
+# .venv with the pinned packages and Penstock itself, editable. Does nothing while the lock is unchanged.
+setup: .venv/.stamp
+
+.venv/.stamp: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Penstock needs Python 3.11 or later; name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv .venv || \
+		{ rm -rf .venv; echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "installing the packages of requirements.lock into .venv (a minute or two)"
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Lint, format, types and the house rules.
+check: setup
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
+	$(PY) -m mypy $(CODE)
+	$(PY) -m pytest -q tests/test_tidy.py
+
+# Everything that a change must pass: `check`, then all tests with real servers (installed when missing, as root).
+test: check
+	tests/servers.sh
+	$(PY) -m pytest -q
+
+# The flights of New York, 2013, as a stream.
+demo: setup
+	$(PY) -m examples.flights
+
+# The full benchmark run; writes docs/benchmarks.md. Hours of peers not included: see `python -m benchmarks --help`.
+bench: setup
+	$(PY) -m benchmarks
+
+# Many kills, seeds and rows. Takes as long as you let it.
+soak: setup
+	tests/servers.sh
+	$(PY) -m pytest -q -m soak
+
+# Write the generated pages under docs/ again, then check every page.
+docs: setup
+	PENSTOCK_UPDATE=1 $(PY) -m pytest -q tests/test_docs.py
