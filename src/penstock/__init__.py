@@ -1,0 +1,64 @@
+"""Penstock operates dataflows: watch, recover, test and promote, change while running, undo.
+
+This is the front door for authors: `import penstock as ps`. It loads no dataframe library and no server.
+"""
+
+from penstock.errors import PenstockError
+from penstock.flow import (
+    Dataset,
+    Flow,
+    Stream,
+    between,
+    console,
+    delta,
+    duckdb_table,
+    files,
+    http_push,
+    matches,
+    memory,
+    nats,
+    nexmark,
+    not_null,
+    one_of,
+    parquet,
+    postgres,
+    postgres_changes,
+    session,
+    sliding,
+    table,
+    that,
+    topic,
+    tumbling,
+    unique,
+)
+
+__all__ = [
+    "Dataset",
+    "Flow",
+    "PenstockError",
+    "Stream",
+    "between",
+    "console",
+    "delta",
+    "duckdb_table",
+    "files",
+    "http_push",
+    "matches",
+    "memory",
+    "nats",
+    "nexmark",
+    "not_null",
+    "one_of",
+    "parquet",
+    "postgres",
+    "postgres_changes",
+    "session",
+    "sliding",
+    "table",
+    "that",
+    "topic",
+    "tumbling",
+    "unique",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,73 @@
+"""WHAT a flow is: frozen values, the builder, validation, fingerprint. Does no I/O, imports no dataframe library."""
+
+from penstock.flow import ops
+from penstock.flow.builder import Flow, Keyed, Stream, Table, Windowed
+from penstock.flow.checks import Check, OnFail, between, matches, not_null, one_of, that, unique
+from penstock.flow.datasets import (
+    Dataset,
+    console,
+    delta,
+    duckdb_table,
+    files,
+    http_push,
+    memory,
+    nats,
+    nexmark,
+    parquet,
+    postgres,
+    postgres_changes,
+    table,
+    topic,
+)
+from penstock.flow.definition import Definition, Step
+from penstock.flow.durations import Duration, duration_text, duration_us
+from penstock.flow.fingerprint import flow_version, step_fingerprint
+from penstock.flow.validate import FLOW_NAME, validate
+from penstock.flow.windows import Session, Sliding, Tumbling, Window, session, sliding, tumbling
+
+__all__ = [
+    "FLOW_NAME",
+    "Check",
+    "Dataset",
+    "Definition",
+    "Duration",
+    "Flow",
+    "Keyed",
+    "OnFail",
+    "Session",
+    "Sliding",
+    "Step",
+    "Stream",
+    "Table",
+    "Tumbling",
+    "Window",
+    "Windowed",
+    "between",
+    "console",
+    "delta",
+    "duckdb_table",
+    "duration_text",
+    "duration_us",
+    "files",
+    "flow_version",
+    "http_push",
+    "matches",
+    "memory",
+    "nats",
+    "nexmark",
+    "not_null",
+    "one_of",
+    "ops",
+    "parquet",
+    "postgres",
+    "postgres_changes",
+    "session",
+    "sliding",
+    "step_fingerprint",
+    "table",
+    "that",
+    "topic",
+    "tumbling",
+    "unique",
+    "validate",
+]

@@ -1,0 +1,135 @@
+"""Faults that can be seen in a definition alone, before any schema is known. All of them are reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from penstock.errors import DefinitionError, did_you_mean
+from penstock.flow import ops
+from penstock.flow.definition import Definition, Step
+
+__all__ = ["FLOW_NAME", "validate"]
+
+FLOW_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,79}")
+"""What a flow may be called: it becomes a folder and a label of metrics."""
+
+
+def validate(definition: Definition) -> None:
+    """Raise one DefinitionError that lists every fault; give nothing where there is none."""
+    faults = [fault for rule in _RULES for fault in rule(definition)]
+    if not faults:
+        return
+    messages = [message for message, _ in faults]
+    message = messages[0] if len(messages) == 1 else "\n  - ".join((f"{len(messages)} faults:", *messages))
+    raise DefinitionError(message, flow=definition.name, hint=faults[0][1])
+
+
+Fault = tuple[str, str]
+
+
+def _flow_name(definition: Definition) -> Iterator[Fault]:
+    if not FLOW_NAME.fullmatch(definition.name):
+        yield (f"{definition.name!r} can't be the name of a flow", "letters, digits, '_' and '-', at most 80")
+
+
+def _has_ends(definition: Definition) -> Iterator[Fault]:
+    if not definition.reads:
+        yield ("the flow reads nothing", "begin with flow.read(...)")
+    if not definition.writes:
+        yield ("the flow writes nothing", "end with .write(...)")
+
+
+def _order(definition: Definition) -> Iterator[Fault]:
+    """Inputs come before the steps that use them; what is left over is a cycle or an unknown name."""
+    names = [step.name for step in definition.steps]
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield (f"{count} steps are named {name!r}", "give each step a name of its own")
+    done: set[str] = set()
+    waiting = list(definition.steps)
+    while ready := [step for step in waiting if done.issuperset(step.inputs)]:
+        done.update(step.name for step in ready)
+        waiting = [step for step in waiting if step.name not in done]
+    for step in waiting:
+        unknown = [name for name in step.inputs if name not in names]
+        if unknown:
+            close = did_you_mean(unknown[0], names)
+            yield (f"step {step.name!r} takes rows of {unknown[0]!r}, which is no step.{close}", "name a step")
+    circle = [step.name for step in waiting if all(name in names for name in step.inputs)]
+    if circle:
+        yield (f"the steps {circle} feed each other in a cycle", "a flow has a direction: break the cycle")
+
+
+def _writers(definition: Definition) -> Iterator[Fault]:
+    targets: dict[tuple[str, str], list[str]] = {}
+    for step in definition.writes:
+        operation = step.operation
+        if isinstance(operation, ops.Write) and operation.dataset.kind != "console":
+            targets.setdefault((operation.dataset.kind, operation.dataset.name), []).append(step.name)
+    for (kind, name), steps in targets.items():
+        if len(steps) > 1:
+            yield (f"{kind} {name!r} has {len(steps)} writers: {steps}", "union the streams and write once")
+
+
+def _named_state(definition: Definition) -> Iterator[Fault]:
+    for step in definition.steps:
+        if step.operation.stateful and not step.named_by_author:
+            yield (
+                f"the state of the step at {step.location} ({step.operation.kind}) has no name of its own; "
+                "it would be lost when a step is added before it",
+                'assign the step to a variable, or give it name="..."',
+            )
+
+
+def _updates_reach_keys(definition: Definition) -> Iterator[Fault]:
+    """Updating results need a place where rows can be replaced, and steps that understand a changelog."""
+    updating: set[str] = set()
+    for step in definition.steps:
+        operation = step.operation
+        inherits = any(name in updating for name in step.inputs) and not isinstance(operation, ops.Late)
+        if inherits and not isinstance(operation, _TAKES_UPDATES):
+            yield (
+                f"step {step.name!r} ({operation.kind}) can't take updating results "
+                f"(rows of {list(step.inputs)} replace earlier rows)",
+                "write them to a table with a key, or aggregate in a window instead",
+            )
+        if isinstance(operation, ops.Write) and inherits and not operation.dataset.key:
+            yield (
+                f"{operation.dataset.kind} {operation.dataset.name!r} gets updating results but has no key",
+                'name the columns of a row: ps.table("...", key=["..."])',
+            )
+        if operation.updating or (inherits and isinstance(operation, _STAYS_UPDATING)):
+            updating.add(step.name)
+
+
+_STAYS_UPDATING = (ops.Filter, ops.WithColumns, ops.Select, ops.Sql, ops.MapBatches, ops.Map, ops.Expect)
+_TAKES_UPDATES = (*_STAYS_UPDATING, ops.Aggregate, ops.Write)
+
+
+def _late_follows_state(definition: Definition) -> Iterator[Fault]:
+    for step in definition.steps:
+        if isinstance(step.operation, ops.Late):
+            parent: Step = definition.step(step.inputs[0])
+            if not isinstance(parent.operation, _HAS_LATE_ROWS):
+                yield (
+                    f"step {parent.name!r} ({parent.operation.kind}) never refuses late rows",
+                    "call .late_rows() on a windowed step",
+                )
+
+
+def _used_expectations(definition: Definition) -> Iterator[Fault]:
+    for step in definition.steps:
+        operation = step.operation
+        if isinstance(operation, ops.Expect) and operation.on_fail == "dead_letter":
+            if not definition.consumers(step.name):
+                yield (
+                    f"step {step.name!r} takes bad rows out, but nothing uses the stream after it",
+                    'go on from what .expect(..., on_fail="dead_letter") gives back',
+                )
+
+
+_HAS_LATE_ROWS = (ops.WindowAggregate, ops.WindowTop, ops.WindowJoin, ops.IntervalJoin, ops.Deduplicate)
+
+_RULES = (_flow_name, _order, _has_ends, _writers, _named_state, _updates_reach_keys, _late_follows_state, _used_expectations)
