@@ -13,6 +13,8 @@ from penstock.connect.contract import (
     Sink,
     Source,
 )
+from penstock.connect.registry import open_sink, open_source, sink_class, source_class
+from penstock.connect.secrets import is_reference, resolve
 
 __all__ = [
     "Backlog",
@@ -26,4 +28,10 @@ __all__ = [
     "Reject",
     "Sink",
     "Source",
+    "is_reference",
+    "open_sink",
+    "open_source",
+    "resolve",
+    "sink_class",
+    "source_class",
 ]
