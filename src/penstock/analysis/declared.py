@@ -83,7 +83,7 @@ def _fields(declared: type) -> dict[str, object]:
     return {
         name: found
         for name, found in hints.items()
-        if (named is None or name in named) and typing.get_origin(found) is not typing.ClassVar and found is not typing.ClassVar
+        if (named is None or name in named) and typing.ClassVar not in (found, typing.get_origin(found))
     }
 
 
@@ -91,7 +91,8 @@ def _hints_one_by_one(declared: type, unresolved: NameError) -> dict[str, object
     """Annotations that are text and name Polars types by `pl`, where the class's own module did not import it."""
     module = inspect.getmodule(declared)
     names = {**POLARS_NAMES, **vars(typing), "pl": pl, "datetime": datetime, "date": date, "Decimal": Decimal}
-    names.update(vars(module) if module else {})
+    if module is not None:
+        names.update(vars(module))
     try:
         return typing.get_type_hints(declared, localns=names)
     except NameError:

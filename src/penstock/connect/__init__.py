@@ -1,5 +1,7 @@
 """The EDGES: one file a system, one contract."""
 
+from __future__ import annotations
+
 from penstock.connect.contract import (
     Backlog,
     Budget,
