@@ -36,7 +36,7 @@ test: check
 demo: setup
 	$(PY) -m examples.flights
 
-# The full benchmark run; writes docs/benchmarks.md. Hours of peers not included: see `python -m benchmarks --help`.
+# The full benchmark run; writes docs/benchmarks.md. For one of its parts: `.venv/bin/python -m benchmarks --help`.
 bench: setup
 	$(PY) -m benchmarks
 

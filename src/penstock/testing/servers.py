@@ -142,7 +142,7 @@ class Server(ABC):
             if ended or self._clock.stopwatch_s() > deadline_s:
                 self.stop()
                 raise ConnectorError(
-                    f"{self.name} {'ended' if ended else 'was not ready in time'} on port {self.port}:\n{self.log[-2000:]}"
+                    f"{self.name} {'ended' if ended else 'was not ready'} on port {self.port}:\n{self.log[-2000:]}"
                 )
             self._clock.sleep(0.02)
 
