@@ -34,9 +34,9 @@ def errors_page() -> str:
     ]
     head = """# Errors
 
-Every error that Penstock raises on purpose is one of these. It says what happened, to which flow, step and epoch, what is
-on disk now, and what to do next; `--json` gives the same as values. *Heals* says whether trying again can succeed without
-a change. This page is written by `make docs` from the classes.
+Every error that Penstock raises on purpose is one of these. It says what happened, to which flow, step and epoch,
+what is on disk now, and what to do next; `--json` gives the same as values. *Heals* says whether trying again can
+succeed without a change. This page is written by `make docs` from the classes.
 
 | code | class | heals | what it means |
 |---|---|---|---|
