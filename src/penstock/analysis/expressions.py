@@ -1,0 +1,180 @@
+"""Polars expressions tried on an empty frame: what they give, where each output comes from, what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from penstock.analysis.faults import POLARS_ERRORS, Here, type_text
+
+__all__ = ["aggregate_schema", "column_sources", "empty", "output_names", "try_predicate", "try_projection"]
+
+Named = tuple[str | None, Any]
+
+
+def empty(schema: pl.Schema) -> pl.DataFrame:
+    """A frame of these columns without rows."""
+    return pl.DataFrame(schema=schema)
+
+
+def parts(expressions: Sequence[Any]) -> list[Named]:
+    """The expressions of a step, one by one, with the name that a keyword gave or None; strings are columns."""
+    return list(_flat(expressions))
+
+
+def _flat(expressions: Sequence[Any]) -> Iterator[Named]:
+    for item in expressions:
+        if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and not isinstance(item[1], str):  # noqa: PLR2004
+            yield item[0], item[1]
+        elif isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):  # noqa: PLR2004
+            yield item[0], pl.col(item[1])
+        elif isinstance(item, (list, tuple)):
+            yield from _flat(item)
+        else:
+            yield None, item
+
+
+def _project(frame: pl.DataFrame, found: Sequence[Named], *, keep: bool) -> pl.Schema:
+    positional = [value for name, value in found if name is None]
+    named = {name: value for name, value in found if name is not None}
+    lazy = frame.lazy()
+    return (lazy.with_columns(*positional, **named) if keep else lazy.select(*positional, **named)).collect().schema
+
+
+def try_projection(here: Here, expressions: Sequence[Any], schema: pl.Schema, *, keep: bool) -> pl.Schema:
+    """The columns after `with_columns` (`keep`) or `select`; every faulty expression is noted by itself."""
+    found, frame = parts(expressions), empty(schema)
+    try:
+        return _project(frame, found, keep=keep)
+    except POLARS_ERRORS as error:
+        whole = error
+    outputs = {name for name, _ in found if name is not None}
+    for name, value in found:
+        try:
+            _project(frame, [(name, value)], keep=keep)
+        except POLARS_ERRORS as error:
+            here.polars(error, schema, expression=_label(name, value))
+            _tell_of_siblings(here, outputs - {name})
+    if not here.faults:  # each is right alone: they clash
+        here.polars(whole, schema, expression="the step")
+    here.stop_if_faulty()
+    raise AssertionError from whole
+
+
+def _tell_of_siblings(here: Here, outputs: set[str | None]) -> None:
+    """A column that the same step makes is not there yet for the expressions beside it."""
+    fault = here.faults[-1]
+    for output in outputs:
+        if fault.message.startswith(f"there is no column {output!r} "):
+            here.faults.pop()
+            here.fault(
+                f"column {output!r} is made in this same step, where the other expressions can't see it yet",
+                hint="use it in a second .with_columns(...)",
+                schema=fault.schema,
+                original=fault.original,
+            )
+
+
+def _label(name: str | None, value: Any) -> str:
+    if name is not None:
+        return repr(name)
+    if isinstance(value, str):
+        return repr(value)
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - an error stays readable
+
+
+def try_predicate(here: Here, predicate: Any, schema: pl.Schema, *, what: str = "") -> None:
+    """Note what is wrong with an expression that has to be true or false for each row."""
+    subject = what or "the condition"
+    if not isinstance(predicate, pl.Expr):
+        here.fault(
+            f"{subject} is {predicate!r}, not a Polars expression",
+            hint='write it with pl.col, e.g. pl.col("amount") > 0',
+        )
+        return
+    try:
+        found = empty(schema).lazy().select(predicate).collect().schema
+    except POLARS_ERRORS as error:
+        here.polars(error, schema, expression=what)
+        return
+    for dtype in found.dtypes():
+        if dtype not in (pl.Boolean, pl.Null):
+            here.fault(
+                f"{subject} is {type_text(dtype)}, not true or false",
+                hint='compare it with something, e.g. pl.col("amount") > 0',
+                schema=schema,
+            )
+
+
+def output_names(expressions: Sequence[Any], schema: pl.Schema) -> list[str]:
+    """The names of the columns that the expressions give, as Polars resolves them."""
+    return _project(empty(schema), parts(expressions), keep=False).names()
+
+
+def column_sources(expressions: Sequence[Any]) -> dict[str, str]:
+    """Output column -> input column, for the outputs that are one input column, perhaps under a new name."""
+    sources: dict[str, str] = {}
+    for name, value in parts(expressions):
+        if isinstance(value, str):
+            sources[value] = value
+        elif isinstance(value, pl.Expr):
+            bare = value.meta.undo_aliases()
+            if bare.meta.is_column():
+                source = bare.meta.output_name()
+                sources[name or value.meta.output_name()] = source
+            elif bare.meta.is_column_selection() and not bare.meta.is_regex_projection() and name is None:
+                sources |= {root: root for root in value.meta.root_names()}
+    return sources
+
+
+def aggregate_schema(
+    here: Here, keys: Sequence[str], aggregates: Mapping[str, Any], schema: pl.Schema
+) -> dict[str, pl.DataType]:
+    """The types of aggregates by `keys`; notes those that do not give one value for each group.
+
+    Counts are UInt32 in Polars, which ends at 4 billion rows: a result of that type that no UInt32 column explains is
+    Int64 here, since a stream does not end.
+    """
+    found: dict[str, pl.DataType] = {}
+    frame = empty(schema)
+    for name, value in aggregates.items():
+        if not isinstance(value, pl.Expr):
+            here.fault(
+                f"the aggregate {name!r} is {value!r}, not a Polars expression",
+                hint=f'write for example {name}=pl.col("...").sum()',
+            )
+            continue
+        try:
+            found[name] = _aggregate_type(frame, keys, name, value)
+            scalar = _is_scalar(frame, value, found[name])
+        except POLARS_ERRORS as error:
+            here.polars(error, schema, expression=f"the aggregate {name!r}")
+            continue
+        if not scalar:
+            here.fault(
+                f"the aggregate {name!r} gives many values for each group, not one: {_label(None, value)}",
+                hint="end it with .sum(), .max(), .last(), .implode() (a list) or another aggregation",
+            )
+    here.stop_if_faulty()
+    return found
+
+
+def _aggregate_type(frame: pl.DataFrame, keys: Sequence[str], name: str, value: pl.Expr) -> pl.DataType:
+    lazy = frame.lazy()
+    named = {name: value}
+    result = lazy.group_by(list(keys)).agg(**named) if keys else lazy.select(**named)
+    dtype = result.collect().schema[name]
+    involved = {frame.schema.get(root) for root in value.meta.root_names()}
+    return pl.Int64() if dtype == pl.get_index_type() and dtype not in involved else dtype
+
+
+def _is_scalar(frame: pl.DataFrame, value: pl.Expr, grouped: pl.DataType) -> bool:
+    """Whether an aggregate gives one value for a group. Polars can't tell of Python functions; then types have to."""
+    try:
+        return value.meta.is_scalar()
+    except pl.exceptions.PolarsError:
+        alone = frame.lazy().select(value).collect().schema.dtypes()[0]
+        return grouped != pl.List(alone)

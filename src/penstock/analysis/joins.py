@@ -1,0 +1,88 @@
+"""Rules of the three joins: of two streams by time, of two streams by window, of a stream with a table."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from penstock.analysis.facts import WINDOW_END, StepFacts
+from penstock.analysis.faults import Here, type_text
+from penstock.analysis.keyed import need_keys, need_time, refuse_window_columns, window_columns
+from penstock.flow import duration_text, ops
+
+__all__ = ["interval_join", "lookup", "window_join"]
+
+
+def interval_join(here: Here) -> StepFacts:
+    """Both sides' columns; the event time is that of the left row."""
+    operation = here.step.operation
+    assert isinstance(operation, ops.IntervalJoin)  # noqa: S101 - the table of rules says so
+    lower_us, upper_us = operation.lower_us, operation.upper_us
+    if lower_us is not None or upper_us is not None:
+        for name, facts in zip(here.step.inputs, here.inputs, strict=True):
+            need_time(here, facts, "a join with within=(...)", of=f" of {name!r}")
+    if lower_us is not None and upper_us is not None and lower_us > upper_us:
+        here.fault(
+            f"within=({duration_text(lower_us)!r}, {duration_text(upper_us)!r}) ends before it begins: nothing would match",
+            hint="give the earlier bound first",
+        )
+    schema = _joined(here, operation.on, operation.suffix, operation.how)
+    here.stop_if_faulty()
+    return StepFacts(schema, here.first.event_time, time_lost=here.first.time_lost)
+
+
+def window_join(here: Here) -> StepFacts:
+    """Both sides' columns and the window."""
+    operation = here.step.operation
+    assert isinstance(operation, ops.WindowJoin)  # noqa: S101 - the table of rules says so
+    for name, facts in zip(here.step.inputs, here.inputs, strict=True):
+        need_time(here, facts, f"the join's window ({operation.window})", of=f" of {name!r}")
+    schema = _joined(here, operation.on, operation.suffix, operation.how)
+    refuse_window_columns(here, schema.names())
+    here.stop_if_faulty()
+    return StepFacts(pl.Schema({**schema, **window_columns(here.first)}), WINDOW_END, windowed=True)
+
+
+def lookup(here: Here) -> StepFacts:
+    """The stream's columns and the table's others; time and window are those of the stream's row."""
+    operation = here.step.operation
+    assert isinstance(operation, ops.Lookup)  # noqa: S101 - the table of rules says so
+    if operation.how == "full":
+        here.fault("a join with a table can't be full: the table's rows have no time of their own", hint='how="left"')
+    schema = _joined(here, operation.on, operation.suffix, operation.how)
+    here.stop_if_faulty()
+    rows = here.first
+    return StepFacts(schema, rows.event_time, windowed=rows.windowed, time_lost=rows.time_lost)
+
+
+def _joined(here: Here, on: tuple[tuple[str, str], ...], suffix: str, how: ops.JoinHow) -> pl.Schema:
+    """The left columns, then the right ones that are no keys, with the suffix where the left has the name too."""
+    (left, right), (left_name, right_name) = (facts.schema for facts in here.inputs), here.step.inputs
+    before = len(here.faults)
+    if not on:
+        here.fault("the join has no key", hint='name the columns that must be equal: on="id"')
+    need_keys(here, [column for column, _ in on], left, of=f" in {left_name!r}")
+    need_keys(here, [column for _, column in on], right, of=f" in {right_name!r}")
+    if len(here.faults) > before:
+        return left
+    for mine, other in on:
+        if left[mine] != right[other]:
+            here.fault(
+                f"the join compares {mine!r} of {left_name!r}, which is {type_text(left[mine])}, "
+                f"with {other!r} of {right_name!r}, which is {type_text(right[other])}",
+                hint=f'make them the same: .with_columns(pl.col("{other}").cast(pl.{left[mine].base_type()}))',
+            )
+    if how in ("semi", "anti"):
+        return left
+    columns = dict(left)
+    keys = {column for _, column in on}
+    for column, dtype in right.items():
+        if column in keys:
+            continue
+        name = column if column not in columns else f"{column}{suffix}"
+        if name in columns:
+            here.fault(
+                f"column {column!r} of {right_name!r} would be {name!r} after the join, which is there already",
+                hint='give another suffix="..."',
+            )
+        columns[name] = dtype
+    return pl.Schema(columns)

@@ -1,0 +1,201 @@
+"""Rules of the operations that remember rows by key: aggregates, windows, top-n, deduplication, process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from penstock.analysis.declared import to_schema
+from penstock.analysis.expressions import aggregate_schema
+from penstock.analysis.facts import WINDOW_END, WINDOW_START, StepFacts
+from penstock.analysis.faults import Here, type_text
+from penstock.flow import ops
+
+__all__ = [
+    "aggregate",
+    "deduplicate",
+    "need_keys",
+    "need_time",
+    "process",
+    "top_n",
+    "window_aggregate",
+    "window_columns",
+    "window_top",
+]
+
+_NO_KEYS = (pl.List, pl.Array, pl.Struct, pl.Object)
+
+
+def need_keys(here: Here, keys: Sequence[str], schema: pl.Schema, *, of: str = "") -> None:
+    """Note keys that are not there, come twice, or are of a type that can't be looked up."""
+    here.need(keys, schema, of=of)
+    for column in dict.fromkeys(keys):
+        if keys.count(column) > 1:
+            here.fault(f"the key names column {column!r} twice", hint="name it once")
+        elif isinstance(schema.get(column), _NO_KEYS):
+            here.fault(
+                f"column {column!r} is {type_text(schema[column])} and can't be a key",
+                hint="make a column of text or numbers from it with .with_columns(...) first",
+                schema=schema,
+            )
+
+
+def need_time(here: Here, facts: StepFacts, what: str, *, of: str = "") -> None:
+    """Note that rows without event time meet something that is decided by time."""
+    if facts.event_time is None:
+        here.fault(f"{what} needs the event time of each row{of}, but {facts.time_lost}", schema=facts.schema)
+
+
+def window_columns(facts: StepFacts) -> dict[str, pl.DataType]:
+    """The two columns that a window adds: microseconds, in the time zone of the event time."""
+    dtype = facts.schema[facts.event_time or ""]
+    zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
+    return {WINDOW_START: pl.Datetime("us", zone), WINDOW_END: pl.Datetime("us", zone)}
+
+
+def refuse_window_columns(here: Here, columns: Sequence[str]) -> None:
+    """Note columns that the window's own would silently take the place of."""
+    for column in (WINDOW_START, WINDOW_END):
+        if column in columns:
+            here.fault(
+                f"the window gives its results a column {column!r}, and there is one already",
+                hint=f'rename it before, with .select(..., first_{column}="{column}")',
+                schema=here.first.schema,
+            )
+
+
+def _aggregated(here: Here, keys: Sequence[str], aggregates: Mapping[str, Any]) -> dict[str, pl.DataType]:
+    """Keys and aggregates with their types."""
+    schema = here.first.schema
+    if not aggregates:
+        here.fault(".agg(...) has no aggregates", hint="name them, e.g. .agg(orders=pl.len())")
+    for name in aggregates:
+        if name in keys:
+            here.fault(f"the aggregate {name!r} has the name of a key", hint="give it another name")
+    need_keys(here, keys, schema)
+    here.stop_if_faulty()
+    return {**{key: schema[key] for key in keys}, **aggregate_schema(here, keys, aggregates, schema)}
+
+
+def aggregate(here: Here) -> StepFacts:
+    """Keys and aggregates: one row a key, which is replaced as rows come."""
+    operation = here.step.operation
+    assert isinstance(operation, ops.Aggregate)  # noqa: S101 - the table of rules says so
+    if not operation.keys:
+        here.fault(
+            "running aggregates need a key",
+            hint='for one row over all, make a constant one: .with_columns(all=pl.lit("all")).group_by("all")',
+        )
+    schema = pl.Schema(_aggregated(here, operation.keys, operation.aggregates))
+    lost = f"step {here.step.name!r} ({here.step.location}) gives running results, which belong to no one moment"
+    return StepFacts(schema, None, operation.keys, updating=True, time_lost=lost)
+
+
+def window_aggregate(here: Here) -> StepFacts:
+    """Keys, the window, aggregates: one row a key and window, given once."""
+    operation = here.step.operation
+    assert isinstance(operation, ops.WindowAggregate)  # noqa: S101 - the table of rules says so
+    need_time(here, here.first, f"the window ({operation.window})")
+    refuse_window_columns(here, (*operation.keys, *operation.aggregates))
+    found = _aggregated(here, operation.keys, operation.aggregates)
+    keys = {key: found.pop(key) for key in operation.keys}
+    schema = pl.Schema({**keys, **window_columns(here.first), **found})
+    return StepFacts(schema, WINDOW_END, windowed=True)
+
+
+def _need_order(here: Here, by: Sequence[str]) -> None:
+    here.need(by, here.first.schema)
+    for column in by:
+        if isinstance(here.first.schema.get(column), _NO_KEYS):
+            here.fault(
+                f"column {column!r} is {type_text(here.first.schema[column])}, which has no order",
+                hint="order by a column of numbers, text or times",
+            )
+
+
+def _need_count(here: Here, count: int) -> None:
+    if count < 1:
+        here.fault(f"the first {count} rows of each key are none", hint="ask for at least 1")
+
+
+def window_top(here: Here) -> StepFacts:
+    """The columns of the rows and the window."""
+    operation = here.step.operation
+    assert isinstance(operation, ops.WindowTop)  # noqa: S101 - the table of rules says so
+    schema = here.first.schema
+    need_time(here, here.first, f"the window ({operation.window})")
+    refuse_window_columns(here, schema.names())
+    _need_count(here, operation.n)
+    need_keys(here, operation.keys, schema)
+    _need_order(here, operation.by)
+    here.stop_if_faulty()
+    return StepFacts(pl.Schema({**schema, **window_columns(here.first)}), WINDOW_END, windowed=True)
+
+
+def top_n(here: Here) -> StepFacts:
+    """The columns of the rows and the rank; rows are named by key and rank."""
+    operation = here.step.operation
+    assert isinstance(operation, ops.TopN)  # noqa: S101 - the table of rules says so
+    rows = here.first
+    schema = dict(rows.schema)
+    _need_count(here, operation.n)
+    need_keys(here, operation.keys, rows.schema)
+    _need_order(here, operation.by)
+    if operation.rank is None:
+        if operation.n > 1:
+            here.fault(
+                f"the first {operation.n} rows of a key can't be told apart without a rank",
+                hint='give the rank a column: rank="rank"',
+            )
+        elif not operation.keys:
+            here.fault("the latest row needs a key", hint='name it: .group_by("...").latest()')
+        key = operation.keys
+    else:
+        if operation.rank in schema:
+            here.fault(
+                f"the rank would take the place of column {operation.rank!r}",
+                hint='give the rank another name, e.g. rank="place"',
+                schema=rows.schema,
+            )
+        schema[operation.rank] = pl.Int64()
+        key = (*operation.keys, operation.rank)
+    here.stop_if_faulty()
+    return StepFacts(
+        pl.Schema(schema), rows.event_time, key, updating=True, windowed=rows.windowed, time_lost=rows.time_lost
+    )
+
+
+def deduplicate(here: Here) -> StepFacts:
+    """The rows as they are."""
+    operation = here.step.operation
+    assert isinstance(operation, ops.Deduplicate)  # noqa: S101 - the table of rules says so
+    if not operation.keys:
+        here.fault("deduplicate needs a key", hint='name the columns that make a row the same: .deduplicate("id")')
+    need_keys(here, operation.keys, here.first.schema)
+    if operation.within_us is not None:
+        need_time(here, here.first, "deduplicate(within=...)")
+    here.stop_if_faulty()
+    return here.first
+
+
+def process(here: Here) -> StepFacts:
+    """The columns that the author declared; event time stays where they hold its column as a time."""
+    operation = here.step.operation
+    assert isinstance(operation, ops.Process)  # noqa: S101 - the table of rules says so
+    rows = here.first
+    if not operation.keys:
+        here.fault("process needs a key", hint='name it: .group_by("...").process(...)')
+    if not callable(operation.handler):
+        here.fault(f"the handler of process is {operation.handler!r}, which can't be called", hint="give a function")
+    need_keys(here, operation.keys, rows.schema)
+    if operation.state:
+        to_schema(operation.state)
+    schema = to_schema(operation.schema)
+    here.stop_if_faulty()
+    if rows.event_time is not None and isinstance(schema.get(rows.event_time), pl.Datetime):
+        return StepFacts(schema, rows.event_time)
+    place = f"step {here.step.name!r} (process, {here.step.location})"
+    lost = f"{place} does not declare the event-time column {rows.event_time!r} in its schema" if rows.event_time else ""
+    return StepFacts(schema, time_lost=lost or rows.time_lost)

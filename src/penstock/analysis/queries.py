@@ -1,0 +1,54 @@
+"""The columns of a DuckDB query over one batch, found by running it on an empty table."""
+
+from __future__ import annotations
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from penstock.analysis.expressions import empty
+from penstock.analysis.faults import Here
+
+__all__ = ["sql_schema"]
+
+_SETTINGS = ("set python_enable_replacements = false", "set enable_external_access = false")
+"""A query sees the batch, not the Python variables around it, no file and no network: else a replay could differ."""
+
+
+def sql_schema(here: Here, query: str, schema: pl.Schema) -> pl.Schema:
+    """The columns that `query` gives over a table `self` of these columns."""
+    with duckdb.connect(config={"threads": 1}) as connection:
+        for setting in _SETTINGS:
+            connection.execute(setting)
+        connection.register("self", empty(schema).to_arrow())
+        try:
+            statements = connection.extract_statements(query)
+            if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+                here.fail(
+                    f"the SQL has to be one SELECT, not {_statements_text(statements)}",
+                    hint='write it as "select ... from self"',
+                )
+            table = connection.sql(query).to_arrow_table()
+        except duckdb.Error as error:
+            here.duckdb(error, schema, query)
+            here.stop_if_faulty()
+    return _polars_schema(here, table)
+
+
+def _statements_text(statements: list[duckdb.Statement]) -> str:
+    kinds = [statement.type.name.replace("_", " ") for statement in statements]
+    return " and ".join(kinds) if kinds else "an empty text"
+
+
+def _polars_schema(here: Here, table: pa.Table) -> pl.Schema:
+    names = table.schema.names
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        here.fault(f"the SQL gives two columns {name!r}", hint="name one of them otherwise with AS")
+    for column in table.schema:
+        if pa.types.is_interval(column.type):
+            here.fault(
+                f"the SQL gives column {column.name!r} as an INTERVAL, which has no fixed length",
+                hint=f"give it as a number, e.g. epoch({column.name}) for seconds",
+            )
+    here.stop_if_faulty()
+    return pl.from_arrow(table).schema  # type: ignore[union-attr]
