@@ -42,8 +42,8 @@ BANNED_NAMES = frozenset({"utils", "util", "common", "core", "base", "helpers", 
 BROAD_EXCEPT_ALLOWED: Mapping[str, str] = {
     # "src/penstock/<room>/<module>.py:<Class.function>": "why nothing narrower will do"
     "src/penstock/analysis/functions.py:map_batches_schema": "tries the author's function, which may raise anything",
-    "src/penstock/control/loading.py:_load_module": "runs the author's module, which may raise anything, SystemExit too",
-    "src/penstock/engine/isolate.py:isolate": "the epoch loop's boundary to the author's code: a bad row raises anything",
+    "src/penstock/control/loading.py:_load_module": "runs the author's module, SystemExit and all",
+    "src/penstock/engine/isolate.py:isolate": "the epoch loop meets the author's code: a bad row raises anything",
 }
 
 DYNAMIC_IMPORT_ALLOWED: Mapping[str, str] = {
