@@ -117,7 +117,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def claim(self, flow: str, *, version: str, holder: str) -> Resume:
-        """Become the newest generation of `flow` and learn where it stands; older generations are fenced from now on."""
+        """Become the newest generation of `flow` and learn where it stands; older ones are fenced from now on."""
 
     @abstractmethod
     def plan(self, flow: str, generation: int, plan: EpochPlan) -> None:
@@ -138,9 +138,7 @@ class Ledger(ABC):
         """
 
     @abstractmethod
-    def replace_segments(
-        self, flow: str, generation: int, old: Sequence[SegmentRef], new: SegmentRef | None
-    ) -> None:
+    def replace_segments(self, flow: str, generation: int, old: Sequence[SegmentRef], new: SegmentRef | None) -> None:
         """Put one merged segment in the place of several (compaction). Raises Fenced."""
 
     @abstractmethod

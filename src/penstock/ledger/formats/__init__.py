@@ -1,0 +1,3 @@
+"""How facts are written: epoch records as JSON, state segments as checked files of Arrow parts. See docs/formats.md."""
+
+from __future__ import annotations

@@ -1,0 +1,159 @@
+"""Old epochs leave the tables for Parquet files, so that a ledger does not grow without bound, and stay readable there.
+
+A file is durable before it is *registered*, and registering it (one short transaction that also raises the head's
+`rolled_epoch`) is the moment from which its epochs are read there and not in the table. Only then are rows deleted, a
+few at a time, so that the flow never waits long. Killed between any two of these, each epoch is still read once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import sqlalchemy as sa
+
+from penstock.errors import LedgerError
+from penstock.ledger.databases import FlowDatabase
+from penstock.ledger.durable import TEMPORARY, make_folder, write_file
+from penstock.ledger.failures import disk_failure, permanent
+from penstock.ledger.fence import locked_head
+from penstock.ledger.formats.records import load_record
+from penstock.ledger.frames import epoch_frame
+
+__all__ = ["read_rolled", "roll_up"]
+
+FILE_EPOCHS = 50_000
+DELETE_ROWS = 2_000
+ROW_GROUP = 5_000
+NAME = re.compile(r"epochs-(\d+)-(\d+)\.parquet")
+
+
+def roll_up(db: FlowDatabase, folder: Path, flow: str, before_epoch: int) -> int:
+    """Move the records of epochs < `before_epoch`, but never the last one; gives how many. Raises LedgerError."""
+    make_folder(folder)
+    moved = 0
+    rolled, last = _ends(db, flow)
+    _delete_rows(db, flow, rolled)  # what a killed call left behind
+    _remove_orphans(db, folder, flow, rolled)
+    for start, stop in _chunks(rolled + 1, min(before_epoch, last)):
+        rows = _rows(db, flow, start, stop)
+        if len(rows) != stop - start:
+            break  # somebody else is rolling up too, and was here first
+        file = folder / f"epochs-{start}-{stop - 1}.parquet"
+        _write(file, rows, flow)
+        if not _register(db, flow, start, stop - 1, file.name):
+            break
+        _delete_rows(db, flow, stop - 1)
+        moved += len(rows)
+    return moved
+
+
+def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Half-open ranges of epochs, one for each file."""
+    yield from pairwise([*range(start, stop, FILE_EPOCHS), stop] if start < stop else [])
+
+
+def _ends(db: FlowDatabase, flow: str) -> tuple[int, int]:
+    head = db.tables.head
+    statement = sa.select(head.c.rolled_epoch, head.c.last_epoch).where(*db.where(head))
+    row = db.database.read(lambda c: c.execute(statement).first(), flow=flow)
+    return (0, 0) if row is None else (row.rolled_epoch, row.last_epoch)
+
+
+def _rows(db: FlowDatabase, flow: str, start: int, stop: int) -> list[tuple[int, int, str]]:
+    epochs = db.tables.epochs
+    statement = (
+        sa.select(epochs.c.epoch, epochs.c.committed_us, epochs.c.record)
+        .where(*db.where(epochs), epochs.c.epoch >= start, epochs.c.epoch < stop)
+        .order_by(epochs.c.epoch)
+    )
+    return [
+        (row.epoch, row.committed_us, row.record)
+        for row in db.database.read(lambda c: c.execute(statement).all(), flow=flow)
+    ]
+
+
+def _write(file: Path, rows: list[tuple[int, int, str]], flow: str) -> None:
+    """Write the flat columns of `epoch_frame`, for people and their tools, and the exact record as JSON beside them."""
+    frame = epoch_frame([load_record(text, committed_us) for _, committed_us, text in rows])
+    frame = frame.with_columns(pl.Series("record", [text for _, _, text in rows], dtype=pl.String))
+    try:
+        write_file(file, lambda opened: frame.write_parquet(opened, compression="zstd", row_group_size=ROW_GROUP))
+    except OSError as problem:
+        left = "the epochs are in the ledger's table as before"
+        raise disk_failure(problem, file, left=left, flow=flow) from problem
+
+
+def _register(db: FlowDatabase, flow: str, first: int, last: int, file: str) -> bool:
+    """Let the file take the place of its rows. False where another process has rolled up or forgotten meanwhile."""
+    head, rollups = db.tables.head, db.tables.rollups
+
+    def work(connection: sa.Connection) -> bool:
+        now = locked_head(connection, db)
+        if now is None or now["last_epoch"] <= last:
+            return False
+        if now["rolled_epoch"] != first - 1:
+            mine = sa.select(rollups.c.file).where(*db.where(rollups), rollups.c.first == first, rollups.c.last == last)
+            return connection.execute(mine).scalar() == file  # the answer to this very call was lost
+        db.insert(connection, rollups, first=first, last=last, file=file)
+        connection.execute(sa.update(head).where(*db.where(head)).values(rolled_epoch=last))
+        return True
+
+    return db.database.write(work, flow=flow, left="the epochs are in the ledger's table as before")
+
+
+def _delete_rows(db: FlowDatabase, flow: str, upto: int) -> None:
+    """Delete the rows of epochs <= `upto`, which nobody reads any more, in short transactions."""
+    epochs = db.tables.epochs
+    lowest = sa.select(sa.func.min(epochs.c.epoch)).where(*db.where(epochs))
+    while True:
+        start = db.database.read(lambda c: c.execute(lowest).scalar(), flow=flow)
+        if start is None or start > upto:
+            return
+        stop = min(start + DELETE_ROWS, upto + 1)
+        some = sa.delete(epochs).where(*db.where(epochs), epochs.c.epoch < stop)
+        db.database.write(partial(_execute, statement=some), flow=flow)
+
+
+def _execute(connection: sa.Connection, *, statement: sa.Delete) -> None:
+    connection.execute(statement)
+
+
+def _remove_orphans(db: FlowDatabase, folder: Path, flow: str, rolled: int) -> None:
+    """Remove what killed calls left: files that were never registered and whose epochs are in others by now."""
+    rollups = db.tables.rollups
+    statement = sa.select(rollups.c.file).where(*db.where(rollups))
+    registered = set(db.database.read(lambda c: c.execute(statement).scalars().all(), flow=flow))
+    for file in folder.glob(f"epochs-*.parquet*{TEMPORARY}"):
+        with suppress(OSError):
+            file.unlink()
+    for file in folder.glob("epochs-*.parquet"):
+        named = NAME.fullmatch(file.name)
+        if named and int(named[2]) <= rolled and file.name not in registered:
+            with suppress(OSError):
+                file.unlink()
+
+
+def read_rolled(file: Path, first: int, last: int) -> list[tuple[int, int, str]]:
+    """Epoch, time of commit and record of the epochs first..last in a file. Raises LedgerError."""
+    try:
+        frame = (
+            pl.scan_parquet(file, glob=False)
+            .filter(pl.col("epoch").is_between(first, last))
+            .select("epoch", pl.col("committed_at").dt.epoch("us"), "record")
+            .collect()
+        )
+    except (OSError, pl.exceptions.PolarsError) as problem:
+        raise permanent(
+            LedgerError(
+                f"{file}: rolled up epochs can't be read ({str(problem).splitlines()[0]})",
+                state_left=f"the epochs after this file can be read; those of {file.name} need it",
+                hint="restore the file from a copy",
+            )
+        ) from problem
+    return frame.rows()
