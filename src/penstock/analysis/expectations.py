@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
@@ -14,14 +15,14 @@ from penstock.flow import Check, ops
 __all__ = ["expect"]
 
 
-def expect(here: Here) -> StepFacts:
+def expect(here: Here[ops.Expect]) -> StepFacts:
     """The rows as they are; the checks are tried on an empty frame."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.Expect)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     if not operation.checks:
         here.fault(".expect(...) has no checks", hint='name them, e.g. .expect(ps.not_null("id"))')
     schema = here.first.schema
-    for check in operation.checks:
+    checks: tuple[object, ...] = operation.checks
+    for check in checks:
         if not isinstance(check, Check):
             here.fault(f"{check!r} is no check", hint='use one of ps.not_null, ps.between, ps.that("...", ...)')
             continue
@@ -35,7 +36,7 @@ def expect(here: Here) -> StepFacts:
     return here.first
 
 
-def _compare(here: Here, check: Check, schema: pl.Schema) -> None:
+def _compare(here: Here[Any], check: Check, schema: pl.Schema) -> None:
     column = check.columns[0]
     for bound in check.arguments:
         try:
@@ -49,7 +50,7 @@ def _compare(here: Here, check: Check, schema: pl.Schema) -> None:
             return
 
 
-def _one_of(here: Here, check: Check, schema: pl.Schema) -> None:
+def _one_of(here: Here[Any], check: Check, schema: pl.Schema) -> None:
     column, values = check.columns[0], list(check.arguments[0])
     try:
         empty(schema).select(pl.col(column).is_in(values))
@@ -61,7 +62,7 @@ def _one_of(here: Here, check: Check, schema: pl.Schema) -> None:
         )
 
 
-def _matches(here: Here, check: Check, schema: pl.Schema) -> None:
+def _matches(here: Here[Any], check: Check, schema: pl.Schema) -> None:
     column, pattern = check.columns[0], check.arguments[0]
     if schema[column] != pl.String:
         here.fault(f"{check.name}: column {column!r} is {type_text(schema[column])}, not text", schema=schema)
@@ -72,11 +73,11 @@ def _matches(here: Here, check: Check, schema: pl.Schema) -> None:
         here.fault(f"{check.name}: the regular expression is not right", original=str(error).split("\n\n", 1)[0])
 
 
-def _that(here: Here, check: Check, schema: pl.Schema) -> None:
+def _that(here: Here[Any], check: Check, schema: pl.Schema) -> None:
     try_predicate(here, check.arguments[0], schema, what=f"the check {check.name!r}")
 
 
-_RULES: dict[str, Callable[[Here, Check, pl.Schema], None]] = {
+_RULES: dict[str, Callable[[Here[Any], Check, pl.Schema], None]] = {
     "between": _compare,
     "one_of": _one_of,
     "matches": _matches,

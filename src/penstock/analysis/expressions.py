@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from penstock.analysis.faults import POLARS_ERRORS, Here, type_text
+from penstock.analysis.neighbours import refuse_other_rows
 
 __all__ = ["aggregate_schema", "column_sources", "empty", "output_names", "try_predicate", "try_projection"]
 
@@ -43,27 +44,30 @@ def _project(frame: pl.DataFrame, found: Sequence[Named], *, keep: bool) -> pl.S
     return (lazy.with_columns(*positional, **named) if keep else lazy.select(*positional, **named)).collect().schema
 
 
-def try_projection(here: Here, expressions: Sequence[Any], schema: pl.Schema, *, keep: bool) -> pl.Schema:
+def try_projection(here: Here[Any], expressions: Sequence[Any], schema: pl.Schema, *, keep: bool) -> pl.Schema:
     """The columns after `with_columns` (`keep`) or `select`; every faulty expression is noted by itself."""
     found, frame = parts(expressions), empty(schema)
     try:
-        return _project(frame, found, keep=keep)
+        after = _project(frame, found, keep=keep)
     except POLARS_ERRORS as error:
         whole = error
+    else:
+        refuse_other_rows(here, [(_label(name, value), value) for name, value in found if isinstance(value, pl.Expr)])
+        return after
     outputs = {name for name, _ in found if name is not None}
     for name, value in found:
         try:
             _project(frame, [(name, value)], keep=keep)
         except POLARS_ERRORS as error:
             here.polars(error, schema, expression=_label(name, value))
-            _tell_of_siblings(here, outputs - {name})
+            _tell_of_siblings(here, outputs - {name or ""})
     if not here.faults:  # each is right alone: they clash
         here.polars(whole, schema, expression="the step")
     here.stop_if_faulty()
     raise AssertionError from whole
 
 
-def _tell_of_siblings(here: Here, outputs: set[str | None]) -> None:
+def _tell_of_siblings(here: Here[Any], outputs: set[str]) -> None:
     """A column that the same step makes is not there yet for the expressions beside it."""
     fault = here.faults[-1]
     for output in outputs:
@@ -86,7 +90,7 @@ def _label(name: str | None, value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - an error stays readable
 
 
-def try_predicate(here: Here, predicate: Any, schema: pl.Schema, *, what: str = "") -> None:
+def try_predicate(here: Here[Any], predicate: Any, schema: pl.Schema, *, what: str = "") -> None:
     """Note what is wrong with an expression that has to be true or false for each row."""
     subject = what or "the condition"
     if not isinstance(predicate, pl.Expr):
@@ -131,7 +135,7 @@ def column_sources(expressions: Sequence[Any]) -> dict[str, str]:
 
 
 def aggregate_schema(
-    here: Here, keys: Sequence[str], aggregates: Mapping[str, Any], schema: pl.Schema
+    here: Here[Any], keys: Sequence[str], aggregates: Mapping[str, Any], schema: pl.Schema
 ) -> dict[str, pl.DataType]:
     """The types of aggregates by `keys`; notes those that do not give one value for each group.
 
@@ -163,18 +167,12 @@ def aggregate_schema(
 
 
 def _aggregate_type(frame: pl.DataFrame, keys: Sequence[str], name: str, value: pl.Expr) -> pl.DataType:
-    lazy = frame.lazy()
-    named = {name: value}
-    result = lazy.group_by(list(keys)).agg(**named) if keys else lazy.select(**named)
-    dtype = result.collect().schema[name]
+    by: list[str | pl.Expr] = [*keys] or [pl.lit(0).alias(f"{name}_group")]
+    dtype = frame.lazy().group_by(by).agg(value.alias(name)).collect().schema[name]
     involved = {frame.schema.get(root) for root in value.meta.root_names()}
     return pl.Int64() if dtype == pl.get_index_type() and dtype not in involved else dtype
 
 
 def _is_scalar(frame: pl.DataFrame, value: pl.Expr, grouped: pl.DataType) -> bool:
-    """Whether an aggregate gives one value for a group. Polars can't tell of Python functions; then types have to."""
-    try:
-        return value.meta.is_scalar()
-    except pl.exceptions.PolarsError:
-        alone = frame.lazy().select(value).collect().schema.dtypes()[0]
-        return grouped != pl.List(alone)
+    """Whether an aggregate gives one value for a group: one that does not comes out of a group as a list of it."""
+    return grouped != pl.List(frame.lazy().select(value).collect().schema.dtypes()[0])

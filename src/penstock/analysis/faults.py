@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, Generic, NoReturn, TypeVar
 
 import duckdb
 import polars as pl
 
 from penstock.analysis.facts import StepFacts
 from penstock.errors import SchemaError, did_you_mean
-from penstock.flow import Definition, Step
+from penstock.flow import Definition, Step, ops
 
 __all__ = ["POLARS_ERRORS", "Fault", "Here", "StepFaulty", "columns_text", "report", "type_text"]
+
+Op_co = TypeVar("Op_co", bound=ops.Operation, covariant=True)
 
 POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, ValueError, OverflowError)
 """What building or running a Polars expression on an empty frame may raise."""
@@ -37,18 +39,19 @@ class Fault:
     original: str = ""
 
 
-class StepFaulty(Exception):  # noqa: N818 - control flow inside the room, never seen outside
+class StepFaulty(Exception):
     """Stops the rule of a step whose faults make it pointless to go on."""
 
 
 @dataclass(slots=True)
-class Here:
+class Here(Generic[Op_co]):
     """The step under analysis: its inputs' facts, and the faults found so far.
 
     `whereabouts` tells of a column that is not there which step before let it go (a clause, or an empty string).
     """
 
     step: Step
+    operation: Op_co
     inputs: tuple[StepFacts, ...]
     whereabouts: Callable[[str], str]
     faults: list[Fault] = field(default_factory=list)
@@ -83,7 +86,7 @@ class Here:
         gone = self.whereabouts(column)
         self.fault(f"{message} {gone}" if gone else message, schema=schema, original=original)
 
-    def need(self, columns: Sequence[str], schema: pl.Schema, *, of: str = "") -> None:
+    def need(self, columns: Sequence[Any], schema: pl.Schema, *, of: str = "") -> None:
         """Note every one of `columns` that is not in `schema`."""
         for column in columns:
             if not isinstance(column, str):

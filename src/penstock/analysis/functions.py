@@ -33,16 +33,15 @@ def name_of(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__qualname__", None) or type(function).__qualname__)
 
 
-def map_batches_schema(here: Here) -> pl.Schema:
+def map_batches_schema(here: Here[ops.MapBatches]) -> pl.Schema:
     """As declared; else what the function gives for an empty frame."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.MapBatches)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     if operation.schema is not None:
         return to_schema(operation.schema)
     name = name_of(operation.function)
     try:
         result = operation.function(empty(here.first.schema))
-    except Exception as error:  # noqa: BLE001 - the author's function may raise anything
+    except Exception as error:  # the author's function may raise anything
         here.fail(
             f"{name} could not be tried on a frame without rows: {type(error).__name__}: {_first_line(error)}",
             hint=f"mend it, or tell what it gives: .map_batches({name}, schema={{...}})",
@@ -61,10 +60,9 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0].split("; valid columns:", 1)[0]
 
 
-def map_schema(here: Here) -> pl.Schema:
+def map_schema(here: Here[ops.Map | ops.FlatMap]) -> pl.Schema:
     """As declared; else the return annotation where it says more than `dict`; else the same as the input."""
-    operation = here.step.operation
-    assert isinstance(operation, (ops.Map, ops.FlatMap))  # noqa: S101 - the table of rules says so
+    operation = here.operation
     if operation.schema is not None:
         return to_schema(operation.schema)
     found = _returned(here, operation.function)
@@ -74,7 +72,7 @@ def map_schema(here: Here) -> pl.Schema:
     return here.first.schema if _says_nothing(found) else to_schema(found)
 
 
-def _returned(here: Here, function: Callable[..., Any]) -> Any:
+def _returned(here: Here[Any], function: Callable[..., Any]) -> Any:
     annotated = function if hasattr(function, "__annotations__") else type(function).__call__
     if "return" not in getattr(annotated, "__annotations__", {}):
         return None
@@ -83,7 +81,7 @@ def _returned(here: Here, function: Callable[..., Any]) -> Any:
     except (NameError, TypeError) as error:
         here.fail(
             f"what {name_of(function)} returns can't be read from its annotation: {error}",
-            hint=f"import the type at the top of its module, or give .{here.step.operation.kind}(..., schema={{...}})",
+            hint=f"import the type at the top of its module, or give .{here.operation.kind}(..., schema={{...}})",
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from penstock.analysis.facts import WINDOW_END, StepFacts
@@ -12,28 +14,26 @@ from penstock.flow import duration_text, ops
 __all__ = ["interval_join", "lookup", "window_join"]
 
 
-def interval_join(here: Here) -> StepFacts:
+def interval_join(here: Here[ops.IntervalJoin]) -> StepFacts:
     """Both sides' columns; the event time is that of the left row."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.IntervalJoin)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     lower_us, upper_us = operation.lower_us, operation.upper_us
     if lower_us is not None or upper_us is not None:
         for name, facts in zip(here.step.inputs, here.inputs, strict=True):
             need_time(here, facts, "a join with within=(...)", of=f" of {name!r}")
     if lower_us is not None and upper_us is not None and lower_us > upper_us:
         here.fault(
-            f"within=({duration_text(lower_us)!r}, {duration_text(upper_us)!r}) ends before it begins: nothing would match",
-            hint="give the earlier bound first",
+            f"within=({duration_text(lower_us)!r}, {duration_text(upper_us)!r}) ends before it begins",
+            hint="give the earlier bound first; now nothing would match",
         )
     schema = _joined(here, operation.on, operation.suffix, operation.how)
     here.stop_if_faulty()
     return StepFacts(schema, here.first.event_time, time_lost=here.first.time_lost)
 
 
-def window_join(here: Here) -> StepFacts:
+def window_join(here: Here[ops.WindowJoin]) -> StepFacts:
     """Both sides' columns and the window."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.WindowJoin)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     for name, facts in zip(here.step.inputs, here.inputs, strict=True):
         need_time(here, facts, f"the join's window ({operation.window})", of=f" of {name!r}")
     schema = _joined(here, operation.on, operation.suffix, operation.how)
@@ -42,10 +42,9 @@ def window_join(here: Here) -> StepFacts:
     return StepFacts(pl.Schema({**schema, **window_columns(here.first)}), WINDOW_END, windowed=True)
 
 
-def lookup(here: Here) -> StepFacts:
+def lookup(here: Here[ops.Lookup]) -> StepFacts:
     """The stream's columns and the table's others; time and window are those of the stream's row."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.Lookup)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     if operation.how == "full":
         here.fault("a join with a table can't be full: the table's rows have no time of their own", hint='how="left"')
     schema = _joined(here, operation.on, operation.suffix, operation.how)
@@ -54,7 +53,7 @@ def lookup(here: Here) -> StepFacts:
     return StepFacts(schema, rows.event_time, windowed=rows.windowed, time_lost=rows.time_lost)
 
 
-def _joined(here: Here, on: tuple[tuple[str, str], ...], suffix: str, how: ops.JoinHow) -> pl.Schema:
+def _joined(here: Here[Any], on: tuple[tuple[str, str], ...], suffix: str, how: ops.JoinHow) -> pl.Schema:
     """The left columns, then the right ones that are no keys, with the suffix where the left has the name too."""
     (left, right), (left_name, right_name) = (facts.schema for facts in here.inputs), here.step.inputs
     before = len(here.faults)

@@ -28,7 +28,7 @@ __all__ = [
 _NO_KEYS = (pl.List, pl.Array, pl.Struct, pl.Object)
 
 
-def need_keys(here: Here, keys: Sequence[str], schema: pl.Schema, *, of: str = "") -> None:
+def need_keys(here: Here[Any], keys: Sequence[str], schema: pl.Schema, *, of: str = "") -> None:
     """Note keys that are not there, come twice, or are of a type that can't be looked up."""
     here.need(keys, schema, of=of)
     for column in dict.fromkeys(keys):
@@ -42,7 +42,7 @@ def need_keys(here: Here, keys: Sequence[str], schema: pl.Schema, *, of: str = "
             )
 
 
-def need_time(here: Here, facts: StepFacts, what: str, *, of: str = "") -> None:
+def need_time(here: Here[Any], facts: StepFacts, what: str, *, of: str = "") -> None:
     """Note that rows without event time meet something that is decided by time."""
     if facts.event_time is None:
         here.fault(f"{what} needs the event time of each row{of}, but {facts.time_lost}", schema=facts.schema)
@@ -55,7 +55,7 @@ def window_columns(facts: StepFacts) -> dict[str, pl.DataType]:
     return {WINDOW_START: pl.Datetime("us", zone), WINDOW_END: pl.Datetime("us", zone)}
 
 
-def refuse_window_columns(here: Here, columns: Sequence[str]) -> None:
+def refuse_window_columns(here: Here[Any], columns: Sequence[str]) -> None:
     """Note columns that the window's own would silently take the place of."""
     for column in (WINDOW_START, WINDOW_END):
         if column in columns:
@@ -66,7 +66,7 @@ def refuse_window_columns(here: Here, columns: Sequence[str]) -> None:
             )
 
 
-def _aggregated(here: Here, keys: Sequence[str], aggregates: Mapping[str, Any]) -> dict[str, pl.DataType]:
+def _aggregated(here: Here[Any], keys: Sequence[str], aggregates: Mapping[str, Any]) -> dict[str, pl.DataType]:
     """Keys and aggregates with their types."""
     schema = here.first.schema
     if not aggregates:
@@ -79,10 +79,9 @@ def _aggregated(here: Here, keys: Sequence[str], aggregates: Mapping[str, Any]) 
     return {**{key: schema[key] for key in keys}, **aggregate_schema(here, keys, aggregates, schema)}
 
 
-def aggregate(here: Here) -> StepFacts:
+def aggregate(here: Here[ops.Aggregate]) -> StepFacts:
     """Keys and aggregates: one row a key, which is replaced as rows come."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.Aggregate)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     if not operation.keys:
         here.fault(
             "running aggregates need a key",
@@ -93,10 +92,9 @@ def aggregate(here: Here) -> StepFacts:
     return StepFacts(schema, None, operation.keys, updating=True, time_lost=lost)
 
 
-def window_aggregate(here: Here) -> StepFacts:
+def window_aggregate(here: Here[ops.WindowAggregate]) -> StepFacts:
     """Keys, the window, aggregates: one row a key and window, given once."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.WindowAggregate)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     need_time(here, here.first, f"the window ({operation.window})")
     refuse_window_columns(here, (*operation.keys, *operation.aggregates))
     found = _aggregated(here, operation.keys, operation.aggregates)
@@ -105,7 +103,7 @@ def window_aggregate(here: Here) -> StepFacts:
     return StepFacts(schema, WINDOW_END, windowed=True)
 
 
-def _need_order(here: Here, by: Sequence[str]) -> None:
+def _need_order(here: Here[Any], by: Sequence[str]) -> None:
     here.need(by, here.first.schema)
     for column in by:
         if isinstance(here.first.schema.get(column), _NO_KEYS):
@@ -115,15 +113,14 @@ def _need_order(here: Here, by: Sequence[str]) -> None:
             )
 
 
-def _need_count(here: Here, count: int) -> None:
+def _need_count(here: Here[Any], count: int) -> None:
     if count < 1:
         here.fault(f"the first {count} rows of each key are none", hint="ask for at least 1")
 
 
-def window_top(here: Here) -> StepFacts:
+def window_top(here: Here[ops.WindowTop]) -> StepFacts:
     """The columns of the rows and the window."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.WindowTop)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     schema = here.first.schema
     need_time(here, here.first, f"the window ({operation.window})")
     refuse_window_columns(here, schema.names())
@@ -134,10 +131,9 @@ def window_top(here: Here) -> StepFacts:
     return StepFacts(pl.Schema({**schema, **window_columns(here.first)}), WINDOW_END, windowed=True)
 
 
-def top_n(here: Here) -> StepFacts:
+def top_n(here: Here[ops.TopN]) -> StepFacts:
     """The columns of the rows and the rank; rows are named by key and rank."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.TopN)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     rows = here.first
     schema = dict(rows.schema)
     _need_count(here, operation.n)
@@ -167,10 +163,9 @@ def top_n(here: Here) -> StepFacts:
     )
 
 
-def deduplicate(here: Here) -> StepFacts:
+def deduplicate(here: Here[ops.Deduplicate]) -> StepFacts:
     """The rows as they are."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.Deduplicate)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     if not operation.keys:
         here.fault("deduplicate needs a key", hint='name the columns that make a row the same: .deduplicate("id")')
     need_keys(here, operation.keys, here.first.schema)
@@ -180,10 +175,9 @@ def deduplicate(here: Here) -> StepFacts:
     return here.first
 
 
-def process(here: Here) -> StepFacts:
+def process(here: Here[ops.Process]) -> StepFacts:
     """The columns that the author declared; event time stays where they hold its column as a time."""
-    operation = here.step.operation
-    assert isinstance(operation, ops.Process)  # noqa: S101 - the table of rules says so
+    operation = here.operation
     rows = here.first
     if not operation.keys:
         here.fault("process needs a key", hint='name it: .group_by("...").process(...)')
@@ -196,6 +190,8 @@ def process(here: Here) -> StepFacts:
     here.stop_if_faulty()
     if rows.event_time is not None and isinstance(schema.get(rows.event_time), pl.Datetime):
         return StepFacts(schema, rows.event_time)
+    if rows.event_time is None:
+        return StepFacts(schema, time_lost=rows.time_lost)
     place = f"step {here.step.name!r} (process, {here.step.location})"
-    lost = f"{place} does not declare the event-time column {rows.event_time!r} in its schema" if rows.event_time else ""
-    return StepFacts(schema, time_lost=lost or rows.time_lost)
+    lost = f"{place} does not declare the event-time column {rows.event_time!r} in its schema"
+    return StepFacts(schema, time_lost=lost)

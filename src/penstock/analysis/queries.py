@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import duckdb
 import polars as pl
 import pyarrow as pa
@@ -15,7 +17,7 @@ _SETTINGS = ("set python_enable_replacements = false", "set enable_external_acce
 """A query sees the batch, not the Python variables around it, no file and no network: else a replay could differ."""
 
 
-def sql_schema(here: Here, query: str, schema: pl.Schema) -> pl.Schema:
+def sql_schema(here: Here[Any], query: str, schema: pl.Schema) -> pl.Schema:
     """The columns that `query` gives over a table `self` of these columns."""
     with duckdb.connect(config={"threads": 1}) as connection:
         for setting in _SETTINGS:
@@ -40,7 +42,7 @@ def _statements_text(statements: list[duckdb.Statement]) -> str:
     return " and ".join(kinds) if kinds else "an empty text"
 
 
-def _polars_schema(here: Here, table: pa.Table) -> pl.Schema:
+def _polars_schema(here: Here[Any], table: pa.Table) -> pl.Schema:
     names = table.schema.names
     for name in sorted({name for name in names if names.count(name) > 1}):
         here.fault(f"the SQL gives two columns {name!r}", hint="name one of them otherwise with AS")

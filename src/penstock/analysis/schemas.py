@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -29,25 +31,23 @@ def analyse(definition: Definition, source_schemas: Mapping[str, pl.Schema]) -> 
         parents = _parents(definition, step)
         if not all(parent in facts for parent in parents):
             continue
-        here = Here(
-            step, tuple(facts[parent] for parent in parents), lambda column, at=step: _gone(definition, facts, at, column)
-        )
+        inputs = tuple(facts[parent] for parent in parents)
+        here: Here[Any] = Here(step, step.operation, inputs, partial(_gone, definition, facts, step))
         try:
-            found = _read(here, source_schemas) if isinstance(step.operation, ops.Read) else _rule(here)
+            if isinstance(step.operation, ops.Read):
+                found = _read(here, source_schemas)
+            else:
+                found = RULES[type(step.operation)](here)
             here.stop_if_faulty()
         except StepFaulty:
             faults += [(step, fault) for fault in here.faults]
         except SchemaError as error:  # a declaration that means nothing
-            faults.append((step, Fault(error.message, error.hint)))
+            faults += [(step, fault) for fault in (*here.faults, Fault(error.message, error.hint))]
         else:
             facts[step.name] = found
     if faults:
         raise report(definition, faults)
     return Analysis(definition, facts)
-
-
-def _rule(here: Here) -> StepFacts:
-    return RULES[type(here.step.operation)](here)
 
 
 def _parents(definition: Definition, step: Step) -> tuple[str, ...]:
@@ -57,9 +57,8 @@ def _parents(definition: Definition, step: Step) -> tuple[str, ...]:
     return step.inputs
 
 
-def _read(here: Here, source_schemas: Mapping[str, pl.Schema]) -> StepFacts:
-    operation = here.step.operation
-    assert isinstance(operation, ops.Read)  # noqa: S101 - the caller looked
+def _read(here: Here[ops.Read], source_schemas: Mapping[str, pl.Schema]) -> StepFacts:
+    operation = here.operation
     dataset = operation.dataset
     if here.step.name in source_schemas:
         schema = pl.Schema(source_schemas[here.step.name])

@@ -1,8 +1,9 @@
-"""What each operation does to the columns: one rule an operation. Here those that look at the rows of one epoch alone."""
+"""What each operation does to the columns, one rule an operation; here those that look at one epoch's rows alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
@@ -14,22 +15,25 @@ from penstock.analysis.faults import Here, columns_text, type_text
 from penstock.analysis.functions import map_batches_schema, map_schema
 from penstock.analysis.joins import interval_join, lookup, window_join
 from penstock.analysis.keyed import aggregate, deduplicate, process, top_n, window_aggregate, window_top
+from penstock.analysis.neighbours import refuse_other_rows
 from penstock.analysis.queries import sql_schema
 from penstock.flow import ops
 
 __all__ = ["RULES"]
 
-Rule = Callable[[Here], StepFacts]
+Rule = Callable[[Here[Any]], StepFacts]
 
 
-def _filter(here: Here) -> StepFacts:
-    try_predicate(here, here.step.operation.predicate, here.first.schema)  # type: ignore[attr-defined]
+def _filter(here: Here[ops.Filter]) -> StepFacts:
+    predicate = here.operation.predicate
+    try_predicate(here, predicate, here.first.schema)
+    here.stop_if_faulty()
+    refuse_other_rows(here, [("the condition", predicate)])
     return here.first
 
 
-def _with_columns(here: Here) -> StepFacts:
-    operation = here.step.operation
-    assert isinstance(operation, ops.WithColumns)  # noqa: S101 - the table of rules says so
+def _with_columns(here: Here[ops.WithColumns]) -> StepFacts:
+    operation = here.operation
     before = here.first.schema
     schema = try_projection(here, operation.expressions, before, keep=True)
     if here.first.updating:
@@ -43,9 +47,8 @@ def _with_columns(here: Here) -> StepFacts:
     return _after(here, schema)
 
 
-def _select(here: Here) -> StepFacts:
-    operation = here.step.operation
-    assert isinstance(operation, ops.Select)  # noqa: S101 - the table of rules says so
+def _select(here: Here[ops.Select]) -> StepFacts:
+    operation = here.operation
     schema = try_projection(here, operation.expressions, here.first.schema, keep=False)
     renamed: dict[str, str] = {}
     for column, source in column_sources(operation.expressions).items():
@@ -54,23 +57,23 @@ def _select(here: Here) -> StepFacts:
     return _after(here, schema, renamed)
 
 
-def _sql(here: Here) -> StepFacts:
-    return _after(here, sql_schema(here, here.step.operation.query, here.first.schema))  # type: ignore[attr-defined]
+def _sql(here: Here[ops.Sql]) -> StepFacts:
+    return _after(here, sql_schema(here, here.operation.query, here.first.schema))
 
 
-def _map_batches(here: Here) -> StepFacts:
+def _map_batches(here: Here[ops.MapBatches]) -> StepFacts:
     return _after(here, map_batches_schema(here))
 
 
-def _map(here: Here) -> StepFacts:
+def _map(here: Here[ops.Map | ops.FlatMap]) -> StepFacts:
     return _after(here, map_schema(here))
 
 
-def _after(here: Here, schema: pl.Schema, renamed: dict[str, str] | None = None) -> StepFacts:
-    """The facts after a step that makes new columns. `renamed`: old name -> new name, where columns keep their values."""
+def _after(here: Here[Any], schema: pl.Schema, renamed: dict[str, str] | None = None) -> StepFacts:
+    """The facts after a step that makes new columns. `renamed`: old -> new name of columns that keep their values."""
     before = here.first
     follow = renamed or {}
-    place = f"step {here.step.name!r} ({here.step.operation.kind}, {here.step.location})"
+    place = f"step {here.step.name!r} ({here.operation.kind}, {here.step.location})"
     event_time, time_lost = None, before.time_lost
     if before.event_time is not None:
         column = follow.get(before.event_time, before.event_time)
@@ -92,7 +95,7 @@ def _after(here: Here, schema: pl.Schema, renamed: dict[str, str] | None = None)
     return StepFacts(schema, event_time, key, before.updating, windowed, time_lost)
 
 
-def _union(here: Here) -> StepFacts:
+def _union(here: Here[ops.Union]) -> StepFacts:
     names, first = here.step.inputs, here.first
     for name, facts in zip(names[1:], here.inputs[1:], strict=True):
         for column, dtype in first.schema.items():
@@ -122,13 +125,12 @@ def _union(here: Here) -> StepFacts:
     return StepFacts(first.schema, windowed=windowed, time_lost=lost)
 
 
-def _late(here: Here) -> StepFacts:
+def _late(here: Here[ops.Late]) -> StepFacts:
     return here.first
 
 
-def _write(here: Here) -> StepFacts:
-    operation = here.step.operation
-    assert isinstance(operation, ops.Write)  # noqa: S101 - the table of rules says so
+def _write(here: Here[ops.Write]) -> StepFacts:
+    operation = here.operation
     dataset, rows = operation.dataset, here.first
     target = f"{dataset.kind} {dataset.name!r}"
     here.need(dataset.key, rows.schema, of=f", which is a key of {target}")
@@ -144,14 +146,14 @@ def _write(here: Here) -> StepFacts:
     return rows
 
 
-def _matches_declared(here: Here, target: str, declared: pl.Schema, found: pl.Schema) -> None:
+def _matches_declared(here: Here[Any], target: str, declared: pl.Schema, found: pl.Schema) -> None:
     for column, dtype in declared.items():
         if column not in found:
             here.missing(column, found, of=f", which {target} declares")
         elif found[column] != dtype:
             here.fault(
                 f"column {column!r} is {type_text(found[column])}, but {target} declares {type_text(dtype)}",
-                hint=f'cast it before the write: .with_columns(pl.col("{column}").cast(...)), or change the declaration',
+                hint=f'change the declaration, or cast it before: .with_columns(pl.col("{column}").cast(...))',
             )
     for column in found:
         if column not in declared:
