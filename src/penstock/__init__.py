@@ -5,8 +5,10 @@ This is the front door for authors: `import penstock as ps`. It loads no datafra
 
 from penstock.errors import PenstockError
 from penstock.flow import (
+    PROCESSING_TIME,
     Dataset,
     Flow,
+    KeyContext,
     Stream,
     between,
     console,
@@ -20,6 +22,7 @@ from penstock.flow import (
     nexmark,
     not_null,
     one_of,
+    param,
     parquet,
     postgres,
     postgres_changes,
@@ -33,8 +36,10 @@ from penstock.flow import (
 )
 
 __all__ = [
+    "PROCESSING_TIME",
     "Dataset",
     "Flow",
+    "KeyContext",
     "PenstockError",
     "Stream",
     "between",
@@ -49,6 +54,7 @@ __all__ = [
     "nexmark",
     "not_null",
     "one_of",
+    "param",
     "parquet",
     "postgres",
     "postgres_changes",

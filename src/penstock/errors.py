@@ -15,6 +15,7 @@ __all__ = [
     "FlowBusy",
     "LedgerError",
     "PenstockError",
+    "QueryError",
     "SchemaError",
     "StepFailed",
     "did_you_mean",
@@ -94,6 +95,12 @@ class ConfigError(PenstockError):
     """`penstock.toml`, an option or a binding is wrong."""
 
     code = "config"
+
+
+class QueryError(PenstockError):
+    """A query of `penstock sql` is wrong, or wants to change something."""
+
+    code = "query"
 
 
 class ConnectorError(PenstockError):

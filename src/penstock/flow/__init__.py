@@ -22,18 +22,28 @@ from penstock.flow.datasets import (
 from penstock.flow.definition import Definition, Step
 from penstock.flow.durations import Duration, duration_text, duration_us
 from penstock.flow.fingerprint import flow_version, step_fingerprint
+from penstock.flow.params import Param, ParamScope, ParamValue, giving, param
 from penstock.flow.validate import FLOW_NAME, validate
+from penstock.flow.ops import PROCESSING_TIME
+from penstock.flow.process import KeyContext, ProcessFunction, Row
 from penstock.flow.windows import Session, Sliding, Tumbling, Window, session, sliding, tumbling
 
 __all__ = [
     "FLOW_NAME",
+    "PROCESSING_TIME",
     "Check",
     "Dataset",
     "Definition",
     "Duration",
     "Flow",
+    "KeyContext",
     "Keyed",
     "OnFail",
+    "ProcessFunction",
+    "Row",
+    "Param",
+    "ParamScope",
+    "ParamValue",
     "Session",
     "Sliding",
     "Step",
@@ -50,6 +60,7 @@ __all__ = [
     "duration_us",
     "files",
     "flow_version",
+    "giving",
     "http_push",
     "matches",
     "memory",
@@ -58,6 +69,7 @@ __all__ = [
     "not_null",
     "one_of",
     "ops",
+    "param",
     "parquet",
     "postgres",
     "postgres_changes",
