@@ -27,6 +27,7 @@ LOGGER = logging.getLogger(__name__)
 COMPACT_FILES = 32
 RETENTION_HOURS = 24
 SMALL_BYTES = 16 * 1024 * 1024
+HOT_FILES = 4
 AT_ONCE_BYTES = 128 * 1024 * 1024
 HOUR_S = 3600.0
 
@@ -58,6 +59,7 @@ class DeltaCare:
         self._care = care
         self._log = log
         self._files = DeltaFiles(files.table, files.schema, (), files.clock)
+        self._keyed = bool(files.key)
         self._lock = lock
         self._note = note
         self._checkpointed = log.version
@@ -117,7 +119,9 @@ class DeltaCare:
         """Files worth merging, the oldest first, as many as fit into memory with ease."""
         found: list[str] = []
         size_bytes = 0
-        for path, add in self._log.files.items():
+        live = list(self._log.files.items())
+        # The newest files of a keyed table are what updates go to: in one large file, each would cost that much.
+        for path, add in live[: max(0, len(live) - HOT_FILES)] if self._keyed else live:
             rows = json.loads(add["stats"] or "{}").get("numRecords", 0)
             if not path.startswith(FILE_PREFIX) or add["size"] >= SMALL_BYTES or rows > ROWS_MAX // 2:
                 continue

@@ -92,9 +92,10 @@ class DeltaFiles:
                 after.update(self.write(pl.concat(kept)) if kept else {})
                 kept = []
             kept.append(rows)
-        rows = pl.concat([*kept, change.rows])
-        if not rows.is_empty():
-            after.update(self.write(rows))
+        # The rows of the epoch get a file of their own: they are what the next epoch most likely updates.
+        for part in (pl.concat(kept) if kept else change.rows.clear(), change.rows):
+            if not part.is_empty():
+                after.update(self.write(part))
         return after
 
     def restored(self, path: str, remove: Action) -> Action:
