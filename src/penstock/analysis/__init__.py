@@ -1,17 +1,26 @@
 """What can be KNOWN without running: schemas, lineage, diff of two versions, compatibility verdict."""
 
 from penstock.analysis.declared import to_schema
+from penstock.analysis.describe import describe
 from penstock.analysis.facts import WINDOW_END, WINDOW_START, Analysis, StepFacts
 from penstock.analysis.faults import columns_text, type_text
+from penstock.analysis.lineage import ColumnOrigin, lineage, sources_of
+from penstock.analysis.picture import draw_svg, draw_text
 from penstock.analysis.schemas import analyse
 
 __all__ = [
     "WINDOW_END",
     "WINDOW_START",
     "Analysis",
+    "ColumnOrigin",
     "StepFacts",
     "analyse",
     "columns_text",
+    "describe",
+    "draw_svg",
+    "draw_text",
+    "lineage",
+    "sources_of",
     "to_schema",
     "type_text",
 ]

@@ -10,7 +10,15 @@ import polars as pl
 from penstock.analysis.faults import POLARS_ERRORS, Here, type_text
 from penstock.analysis.neighbours import refuse_other_rows
 
-__all__ = ["aggregate_schema", "column_sources", "empty", "output_names", "try_predicate", "try_projection"]
+__all__ = [
+    "aggregate_schema",
+    "column_sources",
+    "empty",
+    "output_names",
+    "output_roots",
+    "try_predicate",
+    "try_projection",
+]
 
 Named = tuple[str | None, Any]
 
@@ -116,6 +124,22 @@ def try_predicate(here: Here[Any], predicate: Any, schema: pl.Schema, *, what: s
 def output_names(expressions: Sequence[Any], schema: pl.Schema) -> list[str]:
     """The names of the columns that the expressions give, as Polars resolves them."""
     return _project(empty(schema), parts(expressions), keep=False).names()
+
+
+def output_roots(expressions: Sequence[Any], schema: pl.Schema) -> dict[str, tuple[str, ...]]:
+    """Output column -> the input columns that its expression reads; all of them where Polars can't tell."""
+    roots: dict[str, tuple[str, ...]] = {}
+    for name, value in parts(expressions):
+        outputs = _project(empty(schema), [(name, value)], keep=False).names()
+        if isinstance(value, str):
+            roots[value] = (value,)
+        elif not isinstance(value, pl.Expr):
+            roots |= dict.fromkeys(outputs, ())
+        elif value.meta.has_multiple_outputs():
+            roots |= {output: (output,) if output in schema else tuple(schema) for output in outputs}
+        else:
+            roots[outputs[0]] = tuple(dict.fromkeys(value.meta.root_names()))
+    return roots
 
 
 def column_sources(expressions: Sequence[Any]) -> dict[str, str]:

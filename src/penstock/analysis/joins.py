@@ -11,7 +11,7 @@ from penstock.analysis.faults import Here, type_text
 from penstock.analysis.keyed import need_keys, need_time, refuse_window_columns, window_columns
 from penstock.flow import duration_text, ops
 
-__all__ = ["interval_join", "lookup", "window_join"]
+__all__ = ["interval_join", "lookup", "right_names", "window_join"]
 
 
 def interval_join(here: Here[ops.IntervalJoin]) -> StepFacts:
@@ -73,15 +73,17 @@ def _joined(here: Here[Any], on: tuple[tuple[str, str], ...], suffix: str, how: 
     if how in ("semi", "anti"):
         return left
     columns = dict(left)
-    keys = {column for _, column in on}
-    for column, dtype in right.items():
-        if column in keys:
-            continue
-        name = column if column not in columns else f"{column}{suffix}"
+    for column, name in right_names(left, right, on, suffix).items():
         if name in columns:
             here.fault(
                 f"column {column!r} of {right_name!r} would be {name!r} after the join, which is there already",
                 hint='give another suffix="..."',
             )
-        columns[name] = dtype
+        columns[name] = right[column]
     return pl.Schema(columns)
+
+
+def right_names(left: pl.Schema, right: pl.Schema, on: tuple[tuple[str, str], ...], suffix: str) -> dict[str, str]:
+    """What the right columns that are no keys are called after a join."""
+    keys = {column for _, column in on}
+    return {name: f"{name}{suffix}" if name in left else name for name in right if name not in keys}

@@ -78,7 +78,7 @@ def _function(function: Any) -> Iterator[str]:
     if name == "Boolean":
         yield from _function(options)
     elif name == "FillNullWithStrategy":
-        strategy = options if isinstance(options, str) else next(iter(options))
+        strategy = options if isinstance(options, str) else next(iter(options or ()))
         if strategy in _FILLS_FROM_ROWS:
             yield f"fill_null {strategy.lower()}"
     elif name in _FUNCTIONS:
