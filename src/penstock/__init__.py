@@ -3,6 +3,7 @@
 This is the front door for authors: `import penstock as ps`. It loads no dataframe library and no server.
 """
 
+from penstock.clock import epoch_id, epoch_random, now
 from penstock.errors import PenstockError
 from penstock.flow import (
     PROCESSING_TIME,
@@ -46,6 +47,8 @@ __all__ = [
     "console",
     "delta",
     "duckdb_table",
+    "epoch_id",
+    "epoch_random",
     "files",
     "http_push",
     "matches",
@@ -53,6 +56,7 @@ __all__ = [
     "nats",
     "nexmark",
     "not_null",
+    "now",
     "one_of",
     "param",
     "parquet",

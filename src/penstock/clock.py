@@ -9,10 +9,24 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Protocol
 
-__all__ = ["Clock", "ManualClock", "SystemClock", "new_id", "seeded", "to_datetime"]
+__all__ = [
+    "Clock",
+    "ManualClock",
+    "SystemClock",
+    "epoch_id",
+    "epoch_random",
+    "epoch_time",
+    "new_id",
+    "now",
+    "seeded",
+    "to_datetime",
+]
 
 
 class Clock(Protocol):
@@ -79,3 +93,45 @@ def seeded(seed: int) -> random.Random:
 def to_datetime(time_us: int) -> datetime:
     """Microseconds since 1970 as an aware UTC datetime."""
     return datetime.fromtimestamp(time_us / 1e6, UTC)
+
+
+class _EpochTime:
+    """Time, chance and ids inside one epoch: the same when it runs again."""
+
+    def __init__(self, now_us: int, seed: int) -> None:
+        self.now_us = now_us
+        self.random = seeded(seed)
+
+
+_EPOCH: ContextVar[_EpochTime | None] = ContextVar("penstock_epoch", default=None)
+
+
+@contextmanager
+def epoch_time(now_us: int, seed: int) -> Iterator[None]:
+    """Inside, `now`, `epoch_random` and `epoch_id` are those of an epoch."""
+    token = _EPOCH.set(_EpochTime(now_us, seed))
+    try:
+        yield
+    finally:
+        _EPOCH.reset(token)
+
+
+def now() -> datetime:
+    """The processing time of the epoch that runs, naive UTC; the same when the epoch runs again.
+
+    Outside of an epoch (at a prompt, while a flow is checked on empty frames) it is the machine's time.
+    """
+    epoch = _EPOCH.get()
+    now_us = SystemClock().now_us() if epoch is None else epoch.now_us
+    return to_datetime(now_us).replace(tzinfo=None)
+
+
+def epoch_random() -> random.Random:
+    """The epoch's own random generator: it gives the same numbers when the epoch runs again."""
+    epoch = _EPOCH.get()
+    return seeded(0) if epoch is None else epoch.random
+
+
+def epoch_id() -> str:
+    """A fresh id (32 hexadecimal digits) that comes out the same when the epoch runs again."""
+    return f"{epoch_random().getrandbits(128):032x}"

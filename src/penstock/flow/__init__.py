@@ -22,10 +22,10 @@ from penstock.flow.datasets import (
 from penstock.flow.definition import Definition, Step
 from penstock.flow.durations import Duration, duration_text, duration_us
 from penstock.flow.fingerprint import flow_version, step_fingerprint
-from penstock.flow.params import Param, ParamScope, ParamValue, giving, param
-from penstock.flow.validate import FLOW_NAME, validate
 from penstock.flow.ops import PROCESSING_TIME
+from penstock.flow.params import Param, ParamScope, ParamValue, giving, param
 from penstock.flow.process import KeyContext, ProcessFunction, Row
+from penstock.flow.validate import FLOW_NAME, validate
 from penstock.flow.windows import Session, Sliding, Tumbling, Window, session, sliding, tumbling
 
 __all__ = [
@@ -39,11 +39,11 @@ __all__ = [
     "KeyContext",
     "Keyed",
     "OnFail",
-    "ProcessFunction",
-    "Row",
     "Param",
     "ParamScope",
     "ParamValue",
+    "ProcessFunction",
+    "Row",
     "Session",
     "Sliding",
     "Step",

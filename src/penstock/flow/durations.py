@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from penstock.errors import DefinitionError
 
-__all__ = ["Duration", "duration_us", "duration_text"]
+__all__ = ["Duration", "duration_text", "duration_us"]
 
 Duration: TypeAlias = str | timedelta
 """`"250ms"`, `"10s"`, `"1m"`, `"1h30m"`, `"2d"`, `"1w"`, with a leading `-` for the past; or a `timedelta`."""

@@ -82,10 +82,7 @@ def _describe_function(function: Any, seen: set[int]) -> str:
         return f"again:{function.__qualname__}"
     seen.add(id(function))
     code: CodeType = function.__code__
-    closure = {
-        name: _cell(cell, seen)
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
-    }
+    closure = {name: _cell(cell, seen) for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)}
     used = {
         name: _describe(function.__globals__[name], seen)
         for name in sorted(_names(code))

@@ -16,6 +16,7 @@ from penstock.flow.datasets import Dataset
 from penstock.flow.windows import Window
 
 __all__ = [
+    "PROCESSING_TIME",
     "Aggregate",
     "Deduplicate",
     "Expect",
@@ -40,6 +41,9 @@ __all__ = [
     "WithColumns",
     "Write",
 ]
+
+PROCESSING_TIME = "processing_time"
+"""As `event_time` of a read: the rows get a column of this name, the time of the epoch that took them."""
 
 JoinHow: TypeAlias = Literal["inner", "left", "full", "semi", "anti"]
 

@@ -83,9 +83,9 @@ def giving(given: Mapping[str, str], defaults: Mapping[str, ParamValue] | None =
 
 
 @overload
-def param(name: str, *, help: str = ...) -> str: ...  # noqa: A002 - the word that command lines use
+def param(name: str, *, help: str = ...) -> str: ...
 @overload
-def param(name: str, default: T, *, help: str = ...) -> T: ...  # noqa: A002 - as above
+def param(name: str, default: T, *, help: str = ...) -> T: ...
 def param(name: str, default: ParamValue | None = None, *, help: str = "") -> ParamValue:  # noqa: A002 - as above
     """A value that `penstock run --set name=value` may change; its type is that of `default` (str, int, float, bool).
 
@@ -98,10 +98,9 @@ def param(name: str, default: ParamValue | None = None, *, help: str = "") -> Pa
         )
     scope = _SCOPE.get()
     given = None if scope is None else scope.given.get(name, scope.defaults.get(name))
-    if given is None and default is None:
+    value = default if given is None else _read(name, given, str if default is None else type(default))
+    if value is None:
         raise ConfigError(f"the parameter {name!r} has no default and is not set", hint=f"add --set {name}=...")
-    value = default if given is None else _read(name, given, type(default) if default is not None else str)
-    assert value is not None, "either a default or a value is there"
     if scope is not None:
         scope.asked[name] = Param(name, default, value, help)
     return value

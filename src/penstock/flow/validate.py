@@ -132,4 +132,13 @@ def _used_expectations(definition: Definition) -> Iterator[Fault]:
 
 _HAS_LATE_ROWS = (ops.WindowAggregate, ops.WindowTop, ops.WindowJoin, ops.IntervalJoin, ops.Deduplicate)
 
-_RULES = (_flow_name, _order, _has_ends, _writers, _named_state, _updates_reach_keys, _late_follows_state, _used_expectations)
+_RULES = (
+    _flow_name,
+    _order,
+    _has_ends,
+    _writers,
+    _named_state,
+    _updates_reach_keys,
+    _late_follows_state,
+    _used_expectations,
+)

@@ -1,0 +1,91 @@
+"""The contract of a stateful operator: a pure function of (its state, the rows of an epoch), and where its state goes.
+
+An operator never looks at the clock, the disk or another operator. All that it remembers is in its tables; what changed
+in an epoch is `changes`. The same state and rows give the same results, in any process.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from penstock.analysis import StepFacts
+from penstock.engine.batch import Batch, Epoch, Watermarks, row_json
+from penstock.engine.keyed import KeyedTable
+from penstock.engine.timelog import TimeLog
+from penstock.flow import Step
+from penstock.ledger import TableChange, TableImage
+
+__all__ = ["TIME", "Operator", "Place", "StateTable", "with_time"]
+
+StateTable = KeyedTable | TimeLog
+
+TIME = "__time"
+"""The event time of a row as an integer of microseconds, while an operator works on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an operator stands in its flow: the step, the facts of its inputs, and those of its results."""
+
+    step: Step
+    inputs: tuple[StepFacts, ...]
+    result: StepFacts
+
+    @property
+    def name(self) -> str:
+        """The name of the step."""
+        return self.step.name
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns of the rows that come in (the left ones of a join)."""
+        return self.inputs[0].schema
+
+
+@dataclass(slots=True)
+class Operator(ABC):
+    """One stateful step at work."""
+
+    place: Place
+    tables: list[StateTable] = field(default_factory=list)
+
+    @abstractmethod
+    def run(self, inputs: Sequence[Batch], marks: Watermarks, epoch: Epoch) -> Batch:
+        """The results of an epoch; changes the state in memory."""
+
+    def probe(self, rows: pl.DataFrame) -> None:
+        """Compute the author's expressions on rows, for nothing but the error that they may raise."""
+
+    def changes(self) -> list[TableChange]:
+        """What changed in the tables since the last call."""
+        changes = (table.take_change() for table in self.tables)
+        return [change for change in changes if change is not None]
+
+    def load(self, images: Mapping[str, TableImage]) -> None:
+        """Take the state of the last committed epoch."""
+        for table in self.tables:
+            if table.name in images:
+                table.load(images[table.name])
+
+    def due_us(self) -> int | None:
+        """A processing time at which this operator wants an epoch even where no rows come; None: it does not."""
+        return None
+
+    @property
+    def state_rows(self) -> int:
+        """How many rows are remembered."""
+        return sum(len(table) for table in self.tables)
+
+
+def with_time(rows: pl.DataFrame, column: str, step: str, epoch: Epoch) -> pl.DataFrame:
+    """Rows with their event time as `__time`; rows without one become dead letters: no window could take them."""
+    timed = rows.with_columns(pl.col(column).dt.epoch("us").alias(TIME))
+    if timed[TIME].null_count():
+        for row in rows.filter(timed[TIME].is_null()).iter_rows(named=True):
+            epoch.dead_row(step, f"no event time: column {column!r} is null", row_json(row))
+        timed = timed.filter(pl.col(TIME).is_not_null())
+    return timed

@@ -1,0 +1,80 @@
+"""The first n rows of each key as they stand, and the latest row of each key: a changelog over a keyed table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from penstock.engine.batch import Batch, Epoch, Watermarks
+from penstock.engine.index import ABSENT, Slots
+from penstock.engine.keyed import KeyedTable
+from penstock.engine.operators.contract import Operator, Place
+from penstock.flow import ops
+
+__all__ = ["Top"]
+
+RANK = "__rank"
+
+
+class Top(Operator):
+    """`group_by(keys).top_n(n, by=...)` and `.latest()`. The row of rank r of a key is the row (key, r) of the table."""
+
+    def __init__(self, place: Place, operation: ops.TopN) -> None:
+        self._operation = operation
+        self._keys = list(operation.keys)
+        self._is_latest = operation.rank is None and operation.n == 1
+        event_time = place.inputs[0].event_time
+        self._by = list(operation.by) or ([event_time] if event_time else [])
+        self._descending = list(operation.descending) or [True] * len(self._by)
+        schema = place.schema
+        values = {name: dtype for name, dtype in schema.items() if name not in self._keys}
+        key = {**{name: schema[name] for name in self._keys}, RANK: pl.Int64()}
+        self._table = KeyedTable(place.name, key, values, expiring=operation.ttl_us is not None)
+        super().__init__(place, [self._table])
+
+    def run(self, inputs: Sequence[Batch], marks: Watermarks, epoch: Epoch) -> Batch:
+        """The rows whose place among the first n changed, and who stood there before."""
+        ttl_us = self._operation.ttl_us
+        if ttl_us is not None:
+            self._table.delete(self._table.due(marks.past_us(epoch)))
+        rows = inputs[0].rows
+        if rows.is_empty():
+            return Batch(self.place.result.schema.to_frame(), self.place.result.schema.to_frame())
+        fresh = self._ranked(rows)
+        old = self._table.gather(self._standing(fresh.select(self._keys).unique(maintain_order=True)))
+        columns = [*self._keys, RANK, *(name for name in old.columns if name not in (*self._keys, RANK))]
+        old, fresh = old.select(columns), fresh.select(columns)
+        both = [fresh, old] if self._is_latest else [old, fresh]
+        ranked = self._ranked(pl.concat(both).drop(RANK), presorted=True).select(columns)
+        changed = ranked.join(old, on=columns, how="anti", nulls_equal=True, maintain_order="left")
+        if changed.is_empty():
+            return Batch(self.place.result.schema.to_frame(), self.place.result.schema.to_frame())
+        before = old.join(changed, on=[*self._keys, RANK], how="semi", nulls_equal=True, maintain_order="left")
+        self._table.upsert(changed.select(self._table.schema.names()), marks.expiry_us(ttl_us, epoch))
+        return Batch(self._shown(changed), self._shown(before))
+
+    def _ranked(self, rows: pl.DataFrame, *, presorted: bool = False) -> pl.DataFrame:
+        """The first n rows of each key, with their rank from 1 on. Ties: who came first; for `latest`, who came last."""
+        ordered = rows.reverse() if self._is_latest and not presorted else rows
+        if self._by:
+            ordered = ordered.sort(self._by, descending=self._descending, nulls_last=True, maintain_order=True)
+        rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over(self._keys).alias(RANK)
+        return ordered.with_columns(rank).filter(pl.col(RANK) <= self._operation.n)
+
+    def _standing(self, keys: pl.DataFrame) -> Slots:
+        found: list[Slots] = [np.empty(0, dtype=np.int64)]
+        for rank in range(1, self._operation.n + 1):
+            slots = self._table.find(keys.with_columns(pl.lit(rank, pl.Int64).alias(RANK)))
+            there = slots != ABSENT
+            found.append(slots[there])
+            keys = keys.filter(pl.Series(there, dtype=pl.Boolean))
+            if keys.is_empty():
+                break
+        return np.concatenate(found)
+
+    def _shown(self, rows: pl.DataFrame) -> pl.DataFrame:
+        rank = self._operation.rank
+        named = rows.rename({RANK: rank}) if rank is not None else rows.drop(RANK)
+        return named.select(self.place.result.schema.names())

@@ -1,0 +1,206 @@
+"""A flow compiled: its steps in order, each with the operator that does it. One call runs one epoch; nothing is written.
+
+The same program serves every purpose: a live epoch, an epoch run again, a shadow run, a test on frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from penstock.analysis import Analysis
+from penstock.connect import Change
+from penstock.engine.batch import Batch, Epoch, Watermarks
+from penstock.engine.checking import checked
+from penstock.engine.isolate import isolate
+from penstock.engine.operators import Operator, Place, operator_of
+from penstock.engine.python_rows import flat_mapped, mapped
+from penstock.engine.rows import Rows
+from penstock.engine.stateless import transform_of
+from penstock.errors import PenstockError
+from penstock.flow import Definition, Step, ops
+from penstock.ledger import TableChange, TableImage
+
+__all__ = ["Program"]
+
+
+@dataclass(slots=True)
+class _Value:
+    """The results of a step in this epoch. `retracted` only where results are updating."""
+
+    rows: Rows
+    retracted: Rows | None = None
+
+    def batch(self, epoch: Epoch) -> Batch:
+        before = None if self.retracted is None else self.retracted.collect(_quiet(epoch))
+        return Batch(self.rows.collect(epoch), before)
+
+
+class Program:
+    """The operators of one flow with their state in memory."""
+
+    def __init__(self, definition: Definition, analysis: Analysis) -> None:
+        self.definition = definition
+        self.analysis = analysis
+        self.at_step: str | None = None
+        """The step that runs, for the message where it fails."""
+        self._operators: dict[str, Operator] = {}
+        self._uses = {step.name: len(definition.consumers(step.name)) for step in definition.steps}
+        for step in definition.steps:
+            place = Place(step, tuple(analysis.steps[name] for name in step.inputs), analysis.steps[step.name])
+            operator = operator_of(place)
+            if operator is not None:
+                self._operators[step.name] = operator
+        facts = analysis.steps
+        self._transforms = {step.name: transform_of(step, facts[step.name]) for step in definition.steps}
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether anything is remembered between epochs."""
+        return bool(self._operators)
+
+    def watermarks(self, reads: Mapping[str, int | None]) -> dict[str, int | None]:
+        """The watermark of every step's input side, from those of the reads: the least of its inputs."""
+        marks: dict[str, int | None] = {}
+        for step in self.definition.steps:
+            if isinstance(step.operation, ops.Read):
+                marks[step.name] = reads.get(step.name)
+                continue
+            # A lookup table holds nobody back: it is as it is when a row comes.
+            inputs = step.inputs[:1] if isinstance(step.operation, ops.Lookup) else step.inputs
+            known = [mark for name in inputs if (mark := marks[name]) is not None]
+            marks[step.name] = min(known) if known else None
+        return marks
+
+    def run(
+        self,
+        reads: Mapping[str, Rows],
+        before: Mapping[str, int | None],
+        after: Mapping[str, int | None],
+        epoch: Epoch,
+    ) -> dict[str, Change]:
+        """Run one epoch: the rows of each read, the watermarks of each read before and after, to what each sink gets."""
+        marks_before, marks_after = self.watermarks(before), self.watermarks(after)
+        values: dict[str, _Value] = {}
+        changes: dict[str, Change] = {}
+        for step in self.definition.steps:
+            self.at_step = step.name
+            marks = Watermarks(marks_before[step.name], marks_after[step.name])
+            try:
+                if isinstance(step.operation, ops.Write):
+                    changes[step.name] = self._change(step, step.operation, values[step.inputs[0]].batch(epoch))
+                else:
+                    values[step.name] = self._value(step, reads, values, marks, epoch)
+                    if self._uses[step.name] > 1:
+                        values[step.name].batch(epoch)
+            except PenstockError as error:
+                error.flow, error.step = error.flow or self.definition.name, error.step or step.name
+                error.epoch = epoch.epoch if error.epoch is None else error.epoch
+                raise
+        return changes
+
+    def changes(self) -> list[TableChange]:
+        """What the last epoch changed in the state."""
+        return [change for operator in self._operators.values() for change in operator.changes()]
+
+    def load(self, images: Mapping[str, TableImage]) -> None:
+        """Take the state of the last committed epoch."""
+        for operator in self._operators.values():
+            operator.load(images)
+
+    def due_us(self) -> int | None:
+        """The processing time at which an epoch is wanted even without rows."""
+        times = [time for operator in self._operators.values() if (time := operator.due_us()) is not None]
+        return min(times, default=None)
+
+    @property
+    def state_rows(self) -> dict[str, int]:
+        """How many rows each stateful step remembers."""
+        return {name: operator.state_rows for name, operator in self._operators.items()}
+
+    def _value(
+        self,
+        step: Step,
+        reads: Mapping[str, Rows],
+        values: Mapping[str, _Value],
+        marks: Watermarks,
+        epoch: Epoch,
+    ) -> _Value:
+        operation = step.operation
+        if isinstance(operation, ops.Read):
+            return _Value(reads[step.name])
+        if isinstance(operation, ops.Late):
+            late = epoch.late.get(step.inputs[0], [])
+            schema = self.analysis.steps[step.name].schema
+            return _Value(Rows(pl.concat([schema.to_frame(), *late])))
+        if step.name in self._operators:
+            return self._stateful(step, [values[name] for name in step.inputs], marks, epoch)
+        parent = values[step.inputs[0]]
+        if isinstance(operation, ops.Union):
+            names = self.analysis.steps[step.name].schema.names()
+            frames = [values[name].batch(epoch).rows.select(names) for name in step.inputs]
+            return _Value(Rows(pl.concat(frames)))
+        if (transform := self._transforms[step.name]) is not None:
+            before = None if parent.retracted is None else parent.retracted.then(transform)
+            return _Value(parent.rows.then(transform), before)
+        before = None if parent.retracted is None else self._rowwise(step, parent.retracted, _quiet(epoch))
+        return _Value(self._rowwise(step, parent.rows, epoch), before)
+
+    def _rowwise(self, step: Step, rows: Rows, epoch: Epoch) -> Rows:
+        """Expectations and the author's row functions, which know themselves which row was bad."""
+        operation, schema = step.operation, self.analysis.steps[step.name].schema
+        frame = rows.collect(epoch)
+        if isinstance(operation, ops.Expect):
+            return Rows(checked(step, frame, epoch))
+        assert isinstance(operation, (ops.Map, ops.FlatMap))
+        function = mapped if isinstance(operation, ops.Map) else flat_mapped
+        result, refused = function(operation.function, frame, schema)
+        rows.bury(step.name, refused, epoch)
+        lost = Rows(result, rows.origin)
+        lost.origin_lost()
+        return lost
+
+    def _stateful(self, step: Step, inputs: list[_Value], marks: Watermarks, epoch: Epoch) -> _Value:
+        batches = [value.batch(epoch) for value in inputs]
+        operator = self._operators[step.name]
+        noted = epoch.mark()
+        try:
+            result = operator.run(batches, marks, epoch)
+        except pl.exceptions.PolarsError:
+            # Operators compute on the batch before they touch their state, so they can be asked again without the
+            # rows that an expression of theirs can't take.
+            epoch.back_to(noted)
+            batches[0] = Batch(self._computable(operator, inputs[0].rows, epoch), batches[0].retracted)
+            result = operator.run(batches, marks, epoch)
+        before = None if result.retracted is None else Rows(result.retracted)
+        return _Value(Rows(result.rows), before)
+
+    def _computable(self, operator: Operator, rows: Rows, epoch: Epoch) -> pl.DataFrame:
+        """The rows on which the operator's expressions can be computed; the others become dead letters."""
+        refused: list[tuple[int, BaseException]] = []
+
+        def probe(frame: pl.DataFrame) -> pl.DataFrame:
+            operator.probe(frame)
+            return frame
+
+        good = isolate(probe, rows.frame, lambda position, error: refused.append((position, error)))
+        rows.bury(operator.place.name, refused, epoch)
+        return good
+
+    def _change(self, step: Step, operation: ops.Write, batch: Batch) -> Change:
+        key = list(operation.dataset.key)
+        if not key:
+            return Change(batch.rows)
+        rows = batch.rows.unique(key, keep="last", maintain_order=True)
+        if batch.retracted is None or batch.retracted.is_empty():
+            return Change(rows)
+        gone = batch.retracted.select(key).unique(maintain_order=True)
+        gone = gone.join(rows, on=key, how="anti", nulls_equal=True, maintain_order="left")
+        return Change(rows, gone if gone.height else None)
+
+
+def _quiet(epoch: Epoch) -> Epoch:
+    """Rows that are taken back were judged when they came: nothing is noted a second time."""
+    return Epoch(epoch.epoch, epoch.now_us, epoch.seed, epoch.version)

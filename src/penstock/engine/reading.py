@@ -1,0 +1,75 @@
+"""Reading the ranges of a plan, the next one ahead of its turn where the flow is behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import polars as pl
+
+from penstock.analysis import Analysis
+from penstock.connect import PartitionRead, Source
+from penstock.engine.batch import Epoch
+from penstock.engine.rows import Origin, Rows
+from penstock.flow import PROCESSING_TIME, ops
+from penstock.ledger import EpochPlan
+
+__all__ = ["Reader", "Reads"]
+
+Reads = Mapping[str, Sequence[PartitionRead]]
+"""By read step: what its partitions gave."""
+
+
+class Reader:
+    """Reads plans in a thread of its own, so that parsing one epoch overlaps with running the one before."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._sources = sources
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="penstock-read")
+        self._ahead: tuple[EpochPlan, Future[Reads]] | None = None
+
+    def ahead(self, plan: EpochPlan) -> None:
+        """Begin to read a plan that will be asked for next. Reading has no effect, so it may come before the plan is durable."""
+        self._ahead = (plan, self._pool.submit(self._read, plan))
+
+    def read(self, plan: EpochPlan) -> Reads:
+        """The rows of a plan. Raises what the sources raise."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] is plan:
+            return ahead[1].result()
+        return self._read(plan)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, plan: EpochPlan) -> Reads:
+        return {
+            step: source.read(plan.ranges[step]["start"], plan.ranges[step]["end"])
+            for step, source in self._sources.items()
+            if step in plan.ranges and plan.ranges[step]["start"] != plan.ranges[step]["end"]
+        }
+
+
+def rows_of(reads: Reads, plan: EpochPlan, analysis: Analysis, epoch: Epoch) -> dict[str, Rows]:
+    """The frames of an epoch by read step; records that never became rows go to the dead letters."""
+    rows: dict[str, Rows] = {}
+    for step in analysis.definition.reads:
+        schema = analysis.steps[step.name].schema
+        parts = reads.get(step.name, ())
+        timed = isinstance(step.operation, ops.Read) and step.operation.event_time == PROCESSING_TIME
+        frames = [part.frame for part in parts if part.frame.height]
+        for part in parts:
+            for reject in part.rejects:
+                place = {"source": step.name, "partition": reject.partition, "offset": reject.offset}
+                epoch.dead_row(step.name, reject.error, reject.raw, place)
+        frame = pl.concat(frames, rechunk=False) if frames else schema.to_frame()
+        if timed and frames:
+            now = pl.lit(epoch.now_us, pl.Int64).cast(pl.Datetime("us")).alias(PROCESSING_TIME)
+            frame = frame.with_columns(now)
+        origin = None
+        if frames:
+            heights = tuple((part.partition, part.frame.height) for part in parts)
+            origin = Origin(step.name, heights, plan.ranges[step.name])
+        rows[step.name] = Rows(frame.select(schema.names()), origin)
+    return rows

@@ -1,0 +1,157 @@
+"""Rows on their way through stateless steps: a frame, and the transformations that are still to be done on it.
+
+Transformations are put off and done as one lazy Polars query, so that a chain of steps costs one pass. When that query
+raises, the chain is done again step by step, and the rows that raise are isolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from penstock.engine.batch import Epoch, row_json
+from penstock.engine.isolate import isolate
+
+__all__ = ["Origin", "Rows", "Transform"]
+
+ROW = "__row"
+"""The column that carries the position in the range while a failure is traced back."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transform:
+    """One stateless step: `lazy` where it is Polars expressions, `eager` in any case.
+
+    `rowwise`: every row that comes out is a row that came in, and a column `__row` would survive (`carrying`).
+    """
+
+    step: str
+    eager: Callable[[pl.DataFrame], pl.DataFrame]
+    lazy: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None
+    carrying: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the rows of a frame were read: by source, the partitions with their number of rows and their range."""
+
+    source: str
+    partitions: tuple[tuple[str, int], ...]
+    planned: Mapping[str, Any]
+
+    def offset(self, row: int) -> dict[str, Any]:
+        """The address of a row: its place in the range of its partition. The same range read again gives it again."""
+        for partition, height in self.partitions:
+            if row < height:
+                return self.range(partition) | {"row": row}
+            row -= height
+        return self.range(None)
+
+    def range(self, partition: str | None) -> dict[str, Any]:
+        """The range of the epoch, where the row itself can't be told."""
+        start, end = dict(self.planned["start"]), dict(self.planned["end"])
+        if partition is None:
+            return {"source": self.source, "start": start, "end": end}
+        return {
+            "source": self.source,
+            "partition": partition,
+            "start": start.get(partition),
+            "end": end.get(partition),
+        }
+
+
+@dataclass(slots=True)
+class Rows:
+    """A frame and what is still to be done on it. `done`: what was done on `base` to get `frame`, for tracing."""
+
+    frame: pl.DataFrame
+    origin: Origin | None = None
+    todo: list[Transform] = field(default_factory=list)
+    base: pl.DataFrame | None = None
+    done: list[Transform] = field(default_factory=list)
+
+    def then(self, transform: Transform) -> Rows:
+        """The rows after one more step, not done yet."""
+        return Rows(self.frame, self.origin, [*self.todo, transform], self.base, self.done)
+
+    def collect(self, epoch: Epoch) -> pl.DataFrame:
+        """Do what is to be done."""
+        while self.todo:
+            count = 0
+            while count < len(self.todo) and self.todo[count].lazy is not None:
+                count += 1
+            if count:
+                self._fused(count, epoch)
+            else:
+                self._step(self.todo[0], epoch)
+        return self.frame
+
+    def _fused(self, count: int, epoch: Epoch) -> None:
+        part = self.todo[:count]
+        query = self.frame.lazy()
+        try:
+            for transform in part:
+                assert transform.lazy is not None
+                query = transform.lazy(query)
+            result = query.collect()
+        except pl.exceptions.PolarsError:
+            for transform in part:
+                self._step(transform, epoch)
+            return
+        self._advance(part, result)
+
+    def _step(self, transform: Transform, epoch: Epoch) -> None:
+        frame = self.frame
+        refused: list[tuple[int, BaseException]] = []
+        result = isolate(transform.eager, frame, lambda position, error: refused.append((position, error)))
+        if refused:
+            self._bury(transform.step, refused, epoch)
+            # Tracing further failures by position would be off by the rows that went.
+            self.origin_lost()
+        self._advance([transform], result)
+
+    def _advance(self, part: list[Transform], result: pl.DataFrame) -> None:
+        if self.base is None:
+            self.base = self.frame
+        self.done = [*self.done, *part]
+        self.frame = result
+        self.todo = self.todo[len(part) :]
+        if any(transform.carrying is None for transform in part):
+            self.origin_lost()
+
+    def origin_lost(self) -> None:
+        """From here on only the range of the epoch is known of a row."""
+        if self.origin is not None:
+            self.origin = Origin(self.origin.source, (), self.origin.planned)
+
+    def bury(self, step: str, refused: list[tuple[int, BaseException]], epoch: Epoch) -> None:
+        """Write dead letters for rows of the frame (which has no todo left)."""
+        self._bury(step, refused, epoch)
+
+    def _bury(self, step: str, refused: list[tuple[int, BaseException]], epoch: Epoch) -> None:
+        places = self._places()
+        for position, error in refused:
+            row = self.frame.row(position, named=True)
+            offset: dict[str, Any] = {}
+            if self.origin is not None:
+                known = places is not None and position < len(places)
+                offset = (
+                    self.origin.offset(int(places[position]))
+                    if known and places is not None
+                    else self.origin.range(None)
+                )
+            epoch.dead_row(step, error, row_json(row), offset)
+
+    def _places(self) -> pl.Series | None:
+        """For each row of the frame its position in the range that was read, by doing the chain again with it."""
+        if self.origin is None or not self.origin.partitions:
+            return None
+        frame = (self.base if self.base is not None else self.frame).with_row_index(ROW)
+        for transform in self.done:
+            if transform.carrying is None:
+                return None
+            frame = transform.carrying(frame)
+        return frame[ROW] if frame.height == self.frame.height else None
