@@ -430,10 +430,8 @@ def test_nul_characters_are_kept_or_refused(case: SinkCase) -> None:
 # --- kill -9 ----------------------------------------------------------------------------------------------------------
 
 
-def killed_writer(
-    case: SinkCase, key: tuple[str, ...], first: int, generation: int, epochs: int, delay_s: float
-) -> int:
-    """Start a process that writes epochs, kill it during the one after `epochs` more. Gives the last that it finished."""
+def killed_writer(case: SinkCase, key: tuple[str, ...], *, first: int, generation: int, delay_s: float) -> int:
+    """Start a process that writes epochs and kill it in the middle of one. Gives the last that it finished."""
     dataset = case.dataset(key)
     arguments = {
         "kind": dataset.kind,
