@@ -1,0 +1,59 @@
+"""Runs MANY flows in MANY environments: the project and its environments, loading, binding, one run, its tables."""
+
+from penstock.control.binding import KINDS, Binding
+from penstock.control.environment import Bound, bind
+from penstock.control.inspecting import inspect_flow, source_schemas
+from penstock.control.ledgers import has_ledger, opened_ledger, read_ledger
+from penstock.control.loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
+from penstock.control.locks import flow_lock, lock_holder
+from penstock.control.project import (
+    Environment,
+    Project,
+    bare_project,
+    find_project,
+    load_project,
+    project_for,
+)
+from penstock.control.reset import Removal, plan_reset, reset_here
+from penstock.control.running import PreparedRun, locate, prepare, run_here
+from penstock.control.sql import LEDGER_VIEWS, QueryResult, SqlSession
+from penstock.control.tables import TableFacts, environment_tables, flow_folder
+
+__all__ = [
+    "KINDS",
+    "LEDGER_VIEWS",
+    "Binding",
+    "Bound",
+    "Environment",
+    "FlowFile",
+    "LoadedFlow",
+    "PreparedRun",
+    "Project",
+    "QueryResult",
+    "Removal",
+    "SqlSession",
+    "TableFacts",
+    "Target",
+    "bare_project",
+    "bind",
+    "environment_tables",
+    "find_flow",
+    "find_project",
+    "flow_folder",
+    "flow_lock",
+    "has_ledger",
+    "inspect_flow",
+    "known_flows",
+    "load_flow",
+    "load_project",
+    "locate",
+    "lock_holder",
+    "opened_ledger",
+    "plan_reset",
+    "prepare",
+    "project_for",
+    "read_ledger",
+    "reset_here",
+    "run_here",
+    "source_schemas",
+]

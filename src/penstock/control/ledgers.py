@@ -1,0 +1,39 @@
+"""The ledger of an environment: a folder of SQLite files by default, PostgreSQL where `penstock.toml` names one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from penstock.clock import Clock, SystemClock
+from penstock.connect import resolve
+from penstock.control.project import Environment
+from penstock.ledger import Ledger, open_ledger
+
+__all__ = ["has_ledger", "opened_ledger", "read_ledger"]
+
+
+def has_ledger(environment: Environment) -> bool:
+    """Whether anything was ever written down here. Asking must not create a ledger."""
+    return environment.ledger is not None or (environment.folder / "ledger.db").is_file()
+
+
+@contextmanager
+def opened_ledger(environment: Environment, clock: Clock | None = None) -> Iterator[Ledger]:
+    """The ledger, created where it is missing; closed at the end. Raises LedgerError, ConfigError."""
+    where = environment.folder if environment.ledger is None else resolve(environment.ledger, environment.root)
+    ledger = open_ledger(where, env=environment.name, folder=environment.folder, clock=clock or SystemClock())
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def read_ledger(environment: Environment) -> Iterator[Ledger | None]:
+    """The ledger for reading; None where nothing ever ran, so that asking creates no file."""
+    if not has_ledger(environment):
+        yield None
+        return
+    with opened_ledger(environment) as ledger:
+        yield ledger

@@ -1,0 +1,130 @@
+"""`run --reset`: let a flow begin again. A plan of small values first, which is shown, then carried out or not."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from penstock.clock import Clock, SystemClock
+from penstock.connect import Context, open_sink
+from penstock.control.environment import Bound, shown_path
+from penstock.control.ledgers import has_ledger, opened_ledger
+from penstock.control.locks import flow_lock
+from penstock.control.running import PreparedRun
+from penstock.errors import ConfigError
+
+__all__ = ["Removal", "plan_reset", "reset_here"]
+
+What: TypeAlias = Literal["folder", "rows", "ledger", "kept"]
+
+_FOLDERS = ("delta", "parquet", "files")
+_TABLES = ("duckdb", "postgres")
+_OWN_MARKS = ("_delta_log", ".penstock.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One thing that a reset takes away (or, `kept`, can't). `place` is shown; `path` is set for folders."""
+
+    what: What
+    place: str
+    path: Path | None = None
+    bound: Bound | None = None
+
+    def __str__(self) -> str:
+        words = {
+            "folder": f"remove the folder {self.place}",
+            "rows": f"take back the rows in {self.place}",
+            "ledger": f"forget the epochs, dead letters and state of {self.place}",
+            "kept": f"keep {self.place}: what was sent there can't be taken back",
+        }
+        return words[self.what]
+
+
+def plan_reset(prepared: PreparedRun) -> tuple[Removal, ...]:
+    """What a reset would do, in the order in which it does it. Raises ConfigError in a production environment."""
+    environment = prepared.environment
+    if environment.production:
+        raise ConfigError(
+            f"the environment {environment.name!r} is production: a flow is not reset there",
+            flow=prepared.flow,
+            state_left="nothing was changed",
+            hint="reset it elsewhere with --env, or set production = false in penstock.toml if it is none",
+        )
+    removals: list[Removal] = []
+    for bound in prepared.bound:
+        if bound.writes:
+            removals += _outputs(bound, prepared)
+    for name in ("state", "steps"):
+        folder = prepared.folder / name
+        if folder.is_dir():
+            removals.append(Removal("folder", shown_path(folder, environment.root), folder))
+    if has_ledger(environment):
+        removals.append(Removal("ledger", f"flow {prepared.flow} in environment {environment.name}"))
+    return tuple(removals)
+
+
+def reset_here(prepared: PreparedRun, removals: tuple[Removal, ...], clock: Clock | None = None) -> None:
+    """Carry out a plan. Raises FlowBusy where the flow runs, ConnectorError where rows can't be taken back.
+
+    Outputs go first and the ledger last: a reset that was interrupted is simply done again.
+    """
+    clock = clock or SystemClock()
+    environment = prepared.environment
+    with flow_lock(prepared.folder, prepared.flow, environment.name), opened_ledger(environment, clock) as ledger:
+        rows = [removal.bound for removal in removals if removal.what == "rows" and removal.bound is not None]
+        if rows:
+            generation = ledger.claim(prepared.flow, version="", holder="reset").generation
+            for bound in rows:
+                _retract(bound, prepared, generation, clock)
+        for removal in removals:
+            if removal.what == "folder" and removal.path is not None:
+                _remove(removal.path, prepared.flow)
+        ledger.forget_flow(prepared.flow)
+
+
+def _outputs(bound: Bound, prepared: PreparedRun) -> list[Removal]:
+    root = prepared.environment.root
+    if bound.dataset.kind in _TABLES:
+        return [Removal("rows", bound.place, bound=bound)]
+    if bound.dataset.kind not in _FOLDERS:
+        return [] if bound.dataset.kind in ("console", "memory") else [Removal("kept", bound.place, bound=bound)]
+    folder = root / str(bound.dataset.options["path"])
+    if not folder.is_dir():
+        return []
+    ours = any((folder / mark).exists() for mark in _OWN_MARKS)
+    if not ours or folder in (root, *root.parents):
+        return [Removal("kept", f"{bound.place} (no table of Penstock's)", bound=bound)]
+    return [Removal("folder", shown_path(folder, root), folder, bound)]
+
+
+def _retract(bound: Bound, prepared: PreparedRun, generation: int, clock: Clock) -> None:
+    context = Context(
+        flow=prepared.flow,
+        step=bound.step,
+        folder=prepared.folder / "steps" / bound.step,
+        root=prepared.environment.root,
+        clock=clock,
+        key=bound.dataset.key,
+    )
+    sink = open_sink(bound.dataset, context)
+    try:
+        sink.retract(0, generation)
+    finally:
+        sink.close()
+
+
+def _remove(folder: Path, flow: str) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or folder} can't be removed: {error.strerror}",
+            flow=flow,
+            state_left="some of the flow's outputs are gone, its ledger is as it was",
+            hint="correct the permissions and reset again",
+        ) from error
