@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -29,17 +29,19 @@ def empty(schema: pl.Schema) -> pl.DataFrame:
 
 
 def parts(expressions: Sequence[Any]) -> list[Named]:
-    """The expressions of a step, one by one, with the name that a keyword gave or None; strings are columns."""
+    """The expressions of a step, one by one, with the name that a keyword gave or None.
+
+    Strings alone are columns; under a keyword, what is no expression is a value.
+    """
     return list(_flat(expressions))
 
 
-def _flat(expressions: Sequence[Any]) -> Iterator[Named]:
+def _flat(expressions: Iterable[Any]) -> Iterator[Named]:
     for item in expressions:
-        if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and not isinstance(item[1], str):  # noqa: PLR2004
-            yield item[0], item[1]
-        elif isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):  # noqa: PLR2004
-            yield item[0], pl.col(item[1])
-        elif isinstance(item, (list, tuple)):
+        if isinstance(item, tuple):
+            name, value = item
+            yield name, value if isinstance(value, pl.Expr) else pl.lit(value)
+        elif isinstance(item, (list, set)):
             yield from _flat(item)
         else:
             yield None, item
@@ -54,6 +56,7 @@ def _project(frame: pl.DataFrame, found: Sequence[Named], *, keep: bool) -> pl.S
 
 def try_projection(here: Here[Any], expressions: Sequence[Any], schema: pl.Schema, *, keep: bool) -> pl.Schema:
     """The columns after `with_columns` (`keep`) or `select`; every faulty expression is noted by itself."""
+    _refuse_quoted_columns(here, expressions, schema)
     found, frame = parts(expressions), empty(schema)
     try:
         after = _project(frame, found, keep=keep)
@@ -73,6 +76,17 @@ def try_projection(here: Here[Any], expressions: Sequence[Any], schema: pl.Schem
         here.polars(whole, schema, expression="the step")
     here.stop_if_faulty()
     raise AssertionError from whole
+
+
+def _refuse_quoted_columns(here: Here[Any], expressions: Sequence[Any], schema: pl.Schema) -> None:
+    """`start="window_start"` is the text, in Polars' own methods it is the column: nobody should have to guess."""
+    for item in expressions:
+        if isinstance(item, tuple) and isinstance(item[1], str) and item[1] in schema:
+            name, value = item
+            here.fault(
+                f"{name}={value!r} could mean the column or the text",
+                hint=f'write {name}=pl.col("{value}") for the column, {name}=pl.lit("{value}") for the text',
+            )
 
 
 def _tell_of_siblings(here: Here[Any], outputs: set[str]) -> None:
@@ -133,8 +147,6 @@ def output_roots(expressions: Sequence[Any], schema: pl.Schema) -> dict[str, tup
         outputs = _project(empty(schema), [(name, value)], keep=False).names()
         if isinstance(value, str):
             roots[value] = (value,)
-        elif not isinstance(value, pl.Expr):
-            roots |= dict.fromkeys(outputs, ())
         elif value.meta.has_multiple_outputs():
             roots |= {output: (output,) if output in schema else tuple(schema) for output in outputs}
         else:

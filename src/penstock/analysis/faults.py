@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -188,8 +189,15 @@ def report(definition: Definition, faults: Sequence[tuple[Step, Fault]]) -> Sche
     return SchemaError("\n".join(lines), flow=definition.name)
 
 
+def _written(step: Step) -> str:
+    """Where the author wrote a step, and the line itself where its file is there."""
+    file, _, line = step.location.rpartition(":")
+    text = linecache.getline(file, int(line)).strip() if line.isdigit() else ""
+    return f"{step.location}: {text}" if text else step.location
+
+
 def _details(step: Step, fault: Fault, indent: str) -> list[str]:
-    lines = [f"{indent}at:      {step.location} ({step.operation.kind})"] if step.location else []
+    lines = [f"{indent}at:      {_written(step)}"] if step.location else []
     if fault.schema is not None:
         lines.append(f"{indent}columns: {columns_text(fault.schema) or 'none'}")
     if fault.original:

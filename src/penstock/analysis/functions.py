@@ -41,6 +41,8 @@ def map_batches_schema(here: Here[ops.MapBatches]) -> pl.Schema:
     name = name_of(operation.function)
     try:
         result = operation.function(empty(here.first.schema))
+        if isinstance(result, pl.LazyFrame):
+            result = result.collect()
     except Exception as error:  # the author's function may raise anything
         here.fail(
             f"{name} could not be tried on a frame without rows: {type(error).__name__}: {_first_line(error)}",
@@ -49,10 +51,7 @@ def map_batches_schema(here: Here[ops.MapBatches]) -> pl.Schema:
             original=str(error),
         )
     if not isinstance(result, pl.DataFrame):
-        here.fail(
-            f"{name} gives a {type(result).__name__}, not a Polars DataFrame",
-            hint="end it with .collect()" if isinstance(result, pl.LazyFrame) else "return the frame at its end",
-        )
+        here.fail(f"{name} gives a {type(result).__name__}, not a Polars DataFrame", hint="return the frame at its end")
     return result.schema
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from penstock.analysis.facts import WINDOW_END, StepFacts
 from penstock.analysis.faults import Here, type_text
-from penstock.analysis.keyed import need_keys, need_time, refuse_window_columns, window_columns
+from penstock.analysis.keyed import need_keys, need_time, refuse_session, refuse_window_columns, window_columns
 from penstock.flow import duration_text, ops
 
 __all__ = ["interval_join", "lookup", "right_names", "window_join"]
@@ -26,6 +26,16 @@ def interval_join(here: Here[ops.IntervalJoin]) -> StepFacts:
             f"within=({duration_text(lower_us)!r}, {duration_text(upper_us)!r}) ends before it begins",
             hint="give the earlier bound first; now nothing would match",
         )
+    if operation.how not in ("inner", "left"):
+        here.fault(
+            f'a join of two streams by time distance can\'t be "{operation.how}"',
+            hint='use "inner" or "left", or join by window: .join(..., window=ps.tumbling("1m"))',
+        )
+    elif operation.how == "left" and upper_us is None:
+        here.fault(
+            "a left join without an end never knows that a row has no partner",
+            hint='give the bounds: within=("-1h", "1h")',
+        )
     schema = _joined(here, operation.on, operation.suffix, operation.how)
     here.stop_if_faulty()
     return StepFacts(schema, here.first.event_time, time_lost=here.first.time_lost)
@@ -34,6 +44,7 @@ def interval_join(here: Here[ops.IntervalJoin]) -> StepFacts:
 def window_join(here: Here[ops.WindowJoin]) -> StepFacts:
     """Both sides' columns and the window."""
     operation = here.operation
+    refuse_session(here, operation.window, "join")
     for name, facts in zip(here.step.inputs, here.inputs, strict=True):
         need_time(here, facts, f"the join's window ({operation.window})", of=f" of {name!r}")
     schema = _joined(here, operation.on, operation.suffix, operation.how)

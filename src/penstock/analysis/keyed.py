@@ -11,7 +11,7 @@ from penstock.analysis.declared import to_schema
 from penstock.analysis.expressions import aggregate_schema
 from penstock.analysis.facts import WINDOW_END, WINDOW_START, StepFacts
 from penstock.analysis.faults import Here, type_text
-from penstock.flow import ops
+from penstock.flow import Session, Window, ops
 
 __all__ = [
     "aggregate",
@@ -19,6 +19,8 @@ __all__ = [
     "need_keys",
     "need_time",
     "process",
+    "refuse_session",
+    "refuse_window_columns",
     "top_n",
     "window_aggregate",
     "window_columns",
@@ -61,9 +63,18 @@ def refuse_window_columns(here: Here[Any], columns: Sequence[str]) -> None:
         if column in columns:
             here.fault(
                 f"the window gives its results a column {column!r}, and there is one already",
-                hint=f'rename it before, with .select(..., first_{column}="{column}")',
+                hint=f'rename it before, with .select(..., first_{column}=pl.col("{column}"))',
                 schema=here.first.schema,
             )
+
+
+def refuse_session(here: Here[Any], window: Window, what: str) -> None:
+    """Note a session window where only windows of a fixed size will do."""
+    if isinstance(window, Session):
+        here.fault(
+            f"a {what} needs windows of a fixed size; sessions can only be aggregated",
+            hint='use ps.tumbling("1m") or ps.sliding("10m", "1m")',
+        )
 
 
 def _aggregated(here: Here[Any], keys: Sequence[str], aggregates: Mapping[str, Any]) -> dict[str, pl.DataType]:
@@ -123,6 +134,7 @@ def window_top(here: Here[ops.WindowTop]) -> StepFacts:
     operation = here.operation
     schema = here.first.schema
     need_time(here, here.first, f"the window ({operation.window})")
+    refuse_session(here, operation.window, "top-n")
     refuse_window_columns(here, schema.names())
     _need_count(here, operation.n)
     need_keys(here, operation.keys, schema)
@@ -139,14 +151,17 @@ def top_n(here: Here[ops.TopN]) -> StepFacts:
     _need_count(here, operation.n)
     need_keys(here, operation.keys, rows.schema)
     _need_order(here, operation.by)
+    if not operation.keys:
+        here.fault(
+            "the first rows as they stand need a key",
+            hint='for one list over all, make a constant one: .with_columns(all=pl.lit("all")).group_by("all")',
+        )
     if operation.rank is None:
         if operation.n > 1:
             here.fault(
                 f"the first {operation.n} rows of a key can't be told apart without a rank",
                 hint='give the rank a column: rank="rank"',
             )
-        elif not operation.keys:
-            here.fault("the latest row needs a key", hint='name it: .group_by("...").latest()')
         key = operation.keys
     else:
         if operation.rank in schema:

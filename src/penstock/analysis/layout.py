@@ -14,7 +14,7 @@ from itertools import pairwise
 __all__ = ["Layout", "lay_out"]
 
 _SWEEPS = 12
-_PULLS = 60
+_PULLS = 61  # odd: the last goes down, so that what has one input stands right below it
 _POINT_WIDTH = 28.0
 
 

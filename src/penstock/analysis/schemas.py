@@ -13,7 +13,7 @@ from penstock.analysis.facts import Analysis, StepFacts
 from penstock.analysis.faults import Fault, Here, StepFaulty, report
 from penstock.analysis.steps import RULES
 from penstock.errors import SchemaError
-from penstock.flow import Definition, Step, ops
+from penstock.flow import PROCESSING_TIME, Definition, Step, ops
 
 __all__ = ["analyse"]
 
@@ -34,6 +34,8 @@ def analyse(definition: Definition, source_schemas: Mapping[str, pl.Schema]) -> 
         inputs = tuple(facts[parent] for parent in parents)
         here: Here[Any] = Here(step, step.operation, inputs, partial(_gone, definition, facts, step))
         try:
+            if step.operation.stateful:
+                _refuse_own_names(here)
             if isinstance(step.operation, ops.Read):
                 found = _read(here, source_schemas)
             else:
@@ -48,6 +50,17 @@ def analyse(definition: Definition, source_schemas: Mapping[str, pl.Schema]) -> 
     if faults:
         raise report(definition, faults)
     return Analysis(definition, facts)
+
+
+def _refuse_own_names(here: Here[Any]) -> None:
+    """Columns that begin with two underscores are for the engine's own use while it works on keyed rows."""
+    for facts in here.inputs:
+        for column in facts.schema:
+            if column.startswith("__"):
+                here.fault(
+                    f"column {column!r} begins with '__', which is kept for Penstock",
+                    hint=f'give it another name: .select(..., {column.strip("_") or "x"}=pl.col("{column}"))',
+                )
 
 
 def _parents(definition: Definition, step: Step) -> tuple[str, ...]:
@@ -70,6 +83,14 @@ def _read(here: Here[ops.Read], source_schemas: Mapping[str, pl.Schema]) -> Step
             hint='declare them, e.g. schema={"id": "Int64", "at": "Datetime"}',
         )
     column = operation.event_time
+    if column == PROCESSING_TIME:
+        if column in schema:
+            here.fail(
+                f"the rows have a column {column!r} already, where the time of the epoch would go",
+                hint="name another column as event_time, or rename this one where the rows come from",
+                schema=schema,
+            )
+        return StepFacts(pl.Schema({**schema, column: pl.Datetime("us")}), column)
     if column is None:
         times = [name for name, dtype in schema.items() if isinstance(dtype, pl.Datetime)]
         example = times[0] if times else "..."
