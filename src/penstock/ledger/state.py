@@ -70,9 +70,9 @@ class StateStore(ABC):
 class _Garbage:
     """Which files this store may delete: those that it knows to have been named by the ledger, or never to be.
 
-    A file that was just written may belong to an epoch that commits at this moment, so it is spared until a `keep` names
-    it or one of a later epoch, or it is read. A file that does not reach beyond the newest one (a merge, or an epoch
-    that runs again) is spared until a `keep` names it or it is read.
+    A file that was just written may belong to an epoch that commits at this moment: it is spared until it is read, or
+    a `keep` names it or one of a later epoch. One that does not reach beyond the newest (a merge, or an epoch that runs
+    again) is spared until it is read or a `keep` names it.
     """
 
     def __init__(self, present: Collection[str]) -> None:
