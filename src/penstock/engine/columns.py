@@ -78,7 +78,7 @@ class Column:
 
 def _physical(dtype: pl.DataType) -> pl.DataType | None:
     """The fixed-width type behind a type, or None where the values are kept as Python objects."""
-    if dtype == pl.Boolean or (dtype.is_integer() and dtype not in (pl.Int128,)) or dtype in (pl.Float32, pl.Float64):
+    if dtype == pl.Boolean or (dtype.is_integer() and dtype != pl.Int128) or dtype in (pl.Float32, pl.Float64):
         return dtype
     if dtype.is_temporal():
         return pl.Int32() if dtype == pl.Date else pl.Int64()

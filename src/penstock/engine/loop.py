@@ -19,6 +19,7 @@ from penstock.connect import Change, Context, Sink, Source, open_sink, open_sour
 from penstock.engine.batch import Epoch
 from penstock.engine.options import Progress, RunOptions, RunResult, StopSignal
 from penstock.engine.planning import Planner
+from penstock.engine.points import Probe, nothing
 from penstock.engine.program import Program
 from penstock.engine.reading import Reader, rows_of
 from penstock.engine.watermark import WatermarkTracker
@@ -57,11 +58,13 @@ def run_flow(
     stop: StopSignal | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     holder: str = "",
+    probe: Probe = nothing,
 ) -> RunResult:
     """Run one flow until its input ends, `stop` is requested, or an error.
 
     `datasets`: the concrete dataset of every read and write step. `folder`: this flow's own, for what connectors keep.
     `root`: what relative paths are relative to. `holder`: who runs it, for the ledger.
+    `probe`: called at every point of `POINTS`.
 
     Raises SchemaError and DefinitionError before anything is connected, Fenced where a newer process took the flow
     over, ConnectorError where a system stayed away for longer than `options.patience_s`, LedgerError, CheckFailed,
@@ -70,6 +73,7 @@ def run_flow(
     run = _Run(definition, datasets, ledger, store, folder, root, clock or SystemClock(), options or RunOptions())
     run.stop = stop or StopSignal()
     run.on_progress = on_progress or (lambda _: None)
+    run.probe = probe
     try:
         run.open(holder)
         return run.loop()
@@ -101,6 +105,7 @@ class _Run:
         self.options = options
         self.stop = StopSignal()
         self.on_progress: Callable[[Progress], None] = lambda _: None
+        self.probe: Probe = nothing
         self.version = flow_version(definition)
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
@@ -127,12 +132,14 @@ class _Run:
             self.sinks[step.name] = self._sink(step, analysis)
         resume = self.ledger.claim(self.definition.name, version=self.version, holder=holder)
         self.generation = resume.generation
+        self.probe("claimed", 0)
         self.reader = Reader(self.sources)
         self._resume(resume)
         shortest = max((sink.min_epoch_ms for sink in self.sinks.values()), default=0)
         self.planner = Planner(self.definition, self.sources, self.clock, self.options, min_epoch_ms=shortest)
         for name, sink in self.sinks.items():
             self._patiently(lambda sink=sink: sink.open(self.generation), f"open {name}")  # type: ignore[misc]
+        self.probe("loaded", self.last.epoch if self.last is not None else 0)
 
     def loop(self) -> RunResult:
         """Run epochs until there is a reason to stop."""
@@ -147,6 +154,7 @@ class _Run:
                     self._idle()
                     continue
                 self.ledger.plan(self.definition.name, self.generation, plan)
+                self.probe("planned", plan.epoch)
             plan = self._epoch(plan)
             epochs += 1
         return self._result(epochs)
@@ -156,8 +164,10 @@ class _Run:
         if self.reader is not None:
             self.reader.close()
         self.compactor.close()
-        for connector in (*self.sources.values(), *self.sinks.values()):
-            connector.close()
+        for source in self.sources.values():
+            source.close()
+        for sink in self.sinks.values():
+            sink.close()
 
     def _resume(self, resume: Resume) -> None:
         self.last = resume.last.plan if resume.last is not None else None
@@ -183,6 +193,7 @@ class _Run:
         assert self.reader is not None
         reader = self.reader
         reads = self._patiently(lambda: reader.read(plan), "read")
+        self.probe("read", plan.epoch)
         watch.lap("read")
         before = self.tracker.marks()
         for name, parts in reads.items():
@@ -194,11 +205,13 @@ class _Run:
         if ahead is not None:
             reader.ahead(ahead)
         changes = self._run(plan, rows_of(reads, plan, self.analysis, epoch), before, after, epoch)
+        self.probe("ran", plan.epoch)
         watch.lap("run")
         receipts = self._write(plan, changes)
         watch.lap("write")
         state = self.program.changes()
         segment = self.store.write(plan.epoch, plan.epoch, state) if state else None
+        self.probe("state-written", plan.epoch)
         watch.lap("state")
         rows_in = {name: sum(part.frame.height for part in parts) for name, parts in reads.items()}
         record = EpochRecord(
@@ -222,7 +235,9 @@ class _Run:
         upcoming = ahead
         if upcoming is None and not self.stop.requested and self.planner.due():
             upcoming = self.planner.plan(plan, after, due_us=self.program.due_us())
+        self.probe("before-commit", plan.epoch)
         self.ledger.commit(self.definition.name, record, next_plan=upcoming, dead=epoch.dead)
+        self.probe("committed", plan.epoch)
         self.last, self.repeating = plan, False
         self._after_commit(record, plan, segment, watch.total_s)
         return upcoming
@@ -259,15 +274,18 @@ class _Run:
             if change.is_empty and not self.repeating:
                 continue
             sink = self.sinks[name]
+            self.probe("before-write", plan.epoch)
             receipts[name] = self._patiently(
                 lambda sink=sink, change=change: sink.write(plan.epoch, self.generation, change),  # type: ignore[misc]
                 f"write {name}",
             )
+            self.probe("after-write", plan.epoch)
         return receipts
 
     def _after_commit(self, record: EpochRecord, plan: EpochPlan, segment: SegmentRef | None, seconds: float) -> None:
         for name, source in self.sources.items():
             source.forget(plan.ranges[name]["end"])
+        self.probe("forgotten", plan.epoch)
         self.totals.update(
             rows_in=sum(record.rows_in.values()),
             rows_out=sum(record.rows_out.values()),
@@ -284,6 +302,7 @@ class _Run:
             if done is not None:
                 self.ledger.replace_segments(self.definition.name, self.generation, *done)
                 self.store.prune(self.compactor.segments)
+                self.probe("compacted", plan.epoch)
         self._show("draining" if plan.final else "running", seconds * 1000)
 
     def _show(self, phase: str, epoch_ms: float | None = None, message: str = "") -> None:

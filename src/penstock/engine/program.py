@@ -1,4 +1,4 @@
-"""A flow compiled: its steps in order, each with the operator that does it. One call runs one epoch; nothing is written.
+"""A flow compiled: its steps in order, each with its operator. One call runs one epoch; nothing is written.
 
 The same program serves every purpose: a live epoch, an epoch run again, a shadow run, a test on frames.
 """
@@ -81,7 +81,7 @@ class Program:
         after: Mapping[str, int | None],
         epoch: Epoch,
     ) -> dict[str, Change]:
-        """Run one epoch: the rows of each read, the watermarks of each read before and after, to what each sink gets."""
+        """Run one epoch: the rows of each read and their watermarks before and after, to what each sink gets."""
         marks_before, marks_after = self.watermarks(before), self.watermarks(after)
         values: dict[str, _Value] = {}
         changes: dict[str, Change] = {}

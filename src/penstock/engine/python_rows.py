@@ -43,7 +43,7 @@ def mapped(
 def flat_mapped(
     function: Callable[[dict[str, Any]], Iterable[Mapping[str, Any]] | None], frame: pl.DataFrame, schema: pl.Schema
 ) -> tuple[pl.DataFrame, Refused]:
-    """`function` on every row, all rows that it gives. A row counts as a whole: if one of its results is bad, none stay."""
+    """`function` on every row, all rows that it gives; if one result of a row is bad, none of them stay."""
     out: list[Any] = []
     places: list[int] = []
     refused: Refused = []

@@ -29,7 +29,7 @@ class Reader:
         self._ahead: tuple[EpochPlan, Future[Reads]] | None = None
 
     def ahead(self, plan: EpochPlan) -> None:
-        """Begin to read a plan that will be asked for next. Reading has no effect, so it may come before the plan is durable."""
+        """Begin to read the next plan. Reading has no effect, so it may come before the plan is durable."""
         self._ahead = (plan, self._pool.submit(self._read, plan))
 
     def read(self, plan: EpochPlan) -> Reads:

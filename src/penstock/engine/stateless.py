@@ -33,7 +33,7 @@ def expressions_of(given: tuple[Any, ...]) -> list[pl.Expr]:
 
 
 def transform_of(step: Step, facts: StepFacts) -> Transform | None:
-    """The transformation of a stateless step that is one of frames; None for those that handle their rows themselves."""
+    """The transformation of a stateless step that works on frames; None for those that work on rows."""
     operation = step.operation
     if isinstance(operation, ops.Filter):
         predicate = operation.predicate
@@ -77,7 +77,7 @@ class _Sql:
     def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
         self._connection.register("self", frame.to_arrow())
         try:
-            result = self._connection.sql(self._query).pl()
+            result: pl.DataFrame = self._connection.sql(self._query).pl()
         finally:
             self._connection.unregister("self")
         return result.select(self._schema.names()).cast(dict(self._schema.items()))
@@ -103,6 +103,7 @@ def _fitted(
                 step=step,
                 hint="return all of them, or declare schema=",
             )
-        return result.select(schema.names()).cast(dict(schema.items()))
+        fitted: pl.DataFrame = result.select(schema.names()).cast(dict(schema.items()))
+        return fitted
 
     return run

@@ -72,7 +72,7 @@ class WatermarkTracker:
                 self._marks[read] = END_US
 
     def settle(self, now_us: int) -> None:
-        """Let reads that fell silent for longer than their `idle_after` follow the others, so that they hold nobody back."""
+        """Let reads that were silent for longer than their `idle_after` follow the others: they hold nobody back."""
         heard: dict[str, int] = {}
         for name in self._marks:
             self._born.setdefault(name, now_us)

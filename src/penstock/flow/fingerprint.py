@@ -1,17 +1,25 @@
 """A fingerprint of each step and of the whole flow: what the author's code *is*, functions and their helpers included.
 
 Two versions whose fingerprints agree do the same. A function counts with its source, its defaults and closure, and
-every function, class and plain value of the author's own modules that it names, followed to the end.
+every function, class and plain value of the author's own modules that it names, followed to the end. Comments, line
+numbers and docstrings do not count.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
+import linecache
+import os
+import re
 import sys
 import sysconfig
-from collections.abc import Mapping
+import typing
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -20,94 +28,203 @@ from penstock.flow.definition import Definition, Step
 
 __all__ = ["flow_version", "step_fingerprint"]
 
-_LIBRARIES = tuple(str(Path(sysconfig.get_paths()[key]).resolve()) for key in ("stdlib", "purelib", "platlib"))
+_LIBRARIES = tuple(str(Path(sysconfig.get_path(key)).resolve()) + os.sep for key in ("stdlib", "purelib", "platlib"))
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_HIDDEN_FUNCTION = "python_udf()"
+"""How Polars prints a Python function inside an expression, which it can't write out in the same way twice."""
 
 
 def flow_version(definition: Definition) -> str:
-    """The version of a whole flow: 12 hexadecimal digits over its steps, names and wiring."""
-    digest = hashlib.sha256()
-    for step in definition.steps:
-        digest.update(f"{step.name}<-{','.join(step.inputs)}:{step_fingerprint(step)}\n".encode())
-    return digest.hexdigest()[:12]
+    """The version of a whole flow: 12 hexadecimal digits over its steps, names and wiring, in whatever order written."""
+    lines = sorted(f"{step.name}<-{','.join(step.inputs)}:{step_fingerprint(step)}\n" for step in definition.steps)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
 
 
 def step_fingerprint(step: Step) -> str:
     """The fingerprint of one step's operation: 64 hexadecimal digits."""
-    return hashlib.sha256(_describe(step.operation, set()).encode()).hexdigest()
+    return hashlib.sha256(_Reader(step.location).describe(step.operation).encode()).hexdigest()
 
 
-def _describe(value: Any, seen: set[int]) -> str:
-    """A text that is the same in every process for the same meaning."""
-    if value is None or isinstance(value, (str, int, float, bool, bytes)):
-        return repr(value)
-    if isinstance(value, Mapping):
-        items = (f"{_describe(key, seen)}:{_describe(item, seen)}" for key, item in value.items())
-        return "{" + ",".join(items) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(_describe(item, seen) for item in value) + "]"
-    if isinstance(value, (set, frozenset)):
-        return "{" + ",".join(sorted(_describe(item, seen) for item in value)) + "}"
-    if is_dataclass(value) and not isinstance(value, type):
-        inside = ",".join(f"{field.name}={_describe(getattr(value, field.name), seen)}" for field in fields(value))
+class _Reader:
+    """Turns a value into a text that is the same in every process for the same meaning."""
+
+    def __init__(self, location: str) -> None:
+        self._file = location.rpartition(":")[0]
+        self._texts: dict[int, str] = {}
+        self._kept: list[Any] = []
+        self._modules: set[tuple[str, frozenset[str]]] = set()
+
+    def describe(self, value: Any) -> str:
+        """The text of any value."""
+        if value is None or (isinstance(value, (str, int, float, bool, bytes)) and not isinstance(value, Enum)):
+            return repr(value)
+        if isinstance(value, Mapping):
+            items = (f"{self.describe(key)}:{self.describe(item)}" for key, item in value.items())
+            return "{" + ",".join(items) + "}"
+        if isinstance(value, (list, tuple)):
+            return "[" + ",".join(self.describe(item) for item in value) + "]"
+        if isinstance(value, (set, frozenset)):
+            return "{" + ",".join(sorted(self.describe(item) for item in value)) + "}"
+        if isinstance(value, FunctionType):
+            return self._once(value, f"function {value.__qualname__}", self._function)
+        if isinstance(value, type) and not typing.get_args(value):
+            return self._once(value, f"class {value.__qualname__}", self._class)
+        if is_dataclass(value) and not isinstance(value, type):
+            return self._once(value, type(value).__qualname__, self._dataclass)
+        return self._object(value)
+
+    def _once(self, value: Any, name: str, describe: Callable[[Any], str]) -> str:
+        """Describe a thing that may be met again, or may lead back to itself."""
+        if id(value) not in self._texts:
+            self._kept.append(value)  # so that no other thing gets its id
+            self._texts[id(value)] = f"again:{name}"
+            self._texts[id(value)] = describe(value)
+        return self._texts[id(value)]
+
+    def _dataclass(self, value: Any) -> str:
+        inside = ",".join(f"{field.name}={self.describe(getattr(value, field.name))}" for field in fields(value))
         return f"{type(value).__qualname__}({inside})"
-    if isinstance(value, FunctionType):
-        return _describe_function(value, seen)
-    if isinstance(value, type):
-        return _describe_class(value, seen)
-    return _describe_object(value, seen)
+
+    def _object(self, value: Any) -> str:
+        meta = getattr(value, "meta", None)
+        if meta is not None and hasattr(meta, "serialize"):
+            return self._expression(value)
+        if isinstance(value, ModuleType):
+            return f"module:{value.__name__}"
+        if inspect.ismethod(value):
+            return f"method:{self.describe(value.__func__)}:{self.describe(value.__self__)}"
+        if hasattr(value, "func") and hasattr(value, "keywords"):  # functools.partial
+            return f"partial:{self.describe(value.func)}:{self.describe(value.args)}:{self.describe(value.keywords)}"
+        if isinstance(wrapped := getattr(value, "__wrapped__", None), FunctionType):  # functools.lru_cache
+            return f"wrapped:{type(value).__qualname__}:{self.describe(wrapped)}"
+        if typing.get_args(value):  # list[Row], Row | None
+            return f"{typing.get_origin(value)}:{self.describe(typing.get_args(value))}"
+        if self._is_own(type(value)) and not isinstance(value, Enum):
+            return self._once(value, type(value).__qualname__, self._instance)
+        for rows in ("to_dicts", "to_list", "tolist"):  # a frame, a series, an array: print would leave out most of it
+            if callable(give := getattr(value, rows, None)):
+                return f"values:{type(value).__qualname__}:{give()!r}"
+        return f"object:{type(value).__module__}.{type(value).__qualname__}:{_ADDRESS.sub('', repr(value))}"
+
+    def _instance(self, value: Any) -> str:
+        slots = (name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ()))
+        state = dict(getattr(value, "__dict__", {})) | {name: getattr(value, name, None) for name in slots}
+        return f"instance:{self.describe(type(value))}:{self.describe(state)}"
+
+    def _expression(self, value: Any) -> str:
+        text = str(value)
+        if _HIDDEN_FUNCTION in text:  # then the whole file of the step has to do for the function
+            return f"expr:{text}:{self._syntax}"
+        return f"expr:{value.meta.serialize(format='json')}"
+
+    @cached_property
+    def _syntax(self) -> str:
+        """The file of the step without its comments and line numbers."""
+        try:
+            return ast.dump(ast.parse("".join(linecache.getlines(self._file))))
+        except SyntaxError:
+            return ""
+
+    def _function(self, function: FunctionType) -> str:
+        if not self._is_own(function):
+            return f"library:{function.__module__}.{function.__qualname__}"
+        code = function.__code__
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        closure = {name: self._cell(cell) for name, cell in cells}
+        names = frozenset(_names(code))
+        parts = (
+            _code(code, function.__doc__),
+            repr(closure),
+            self.describe(function.__defaults__),
+            self.describe(function.__kwdefaults__),
+            self._used(function.__globals__, names),
+        )
+        return "function:" + "|".join(parts)
+
+    def _used(self, scope: Mapping[str, Any], names: frozenset[str]) -> str:
+        """What these names stand for; of the author's modules, what is taken from them by any of the names."""
+        texts = []
+        for name in sorted(name for name in names if name in scope):
+            value = scope[name]
+            if isinstance(value, ModuleType) and self._is_own_file(getattr(value, "__file__", None)):
+                texts.append(f"{name}:{self._taken(value, names)}")
+            else:
+                texts.append(f"{name}:{self.describe(value)}")
+        return "{" + ",".join(texts) + "}"
+
+    def _taken(self, module: ModuleType, names: frozenset[str]) -> str:
+        """What a function takes from one of the author's modules; modules may name each other."""
+        if (module.__name__, names) in self._modules:
+            return f"again:module {module.__name__}"
+        self._modules.add((module.__name__, names))
+        return self._used(vars(module), names)
+
+    def _cell(self, cell: Any) -> str:
+        try:
+            return self.describe(cell.cell_contents)
+        except ValueError:  # a cell that is not filled yet
+            return "empty"
+
+    def _class(self, cls: type) -> str:
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        if not self._is_own(cls):
+            return f"class:{name}"
+        if issubclass(cls, Enum):
+            return f"enum:{cls.__qualname__}:{self.describe({member.name: member.value for member in cls})}"
+        members = {key: value for key, value in vars(cls).items() if _counts(key, value)}
+        bases = [base for base in cls.__bases__ if self._is_own(base)]
+        return f"class:{cls.__qualname__}:{self.describe(bases)}:{self._annotations(cls)}:{self._members(members)}"
+
+    def _annotations(self, cls: type) -> str:
+        """The annotated fields, which are columns where the class is a schema."""
+        try:
+            return self.describe(typing.get_type_hints(cls, include_extras=True))
+        except (NameError, TypeError):  # names that only a type checker sees
+            return self.describe(dict(vars(cls).get("__annotations__", {})))
+
+    def _members(self, members: Mapping[str, Any]) -> str:
+        plain = {}
+        for name, value in members.items():
+            inside = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+            plain[name] = (inside.fget, inside.fset) if isinstance(inside, property) else inside
+        return self.describe(plain)
+
+    def _is_own(self, thing: Any) -> bool:
+        """Whether this is the author's code, not Python's, a library's or ours."""
+        module = sys.modules.get(getattr(thing, "__module__", "") or "")
+        file = getattr(module, "__file__", None) or getattr(getattr(thing, "__code__", None), "co_filename", None)
+        return self._is_own_file(file)
+
+    def _is_own_file(self, file: str | None) -> bool:
+        """Whether a file is the author's: in no library, or in the same library as the flow (a project installed)."""
+        if file is None:
+            return False
+        path = str(Path(file).resolve())
+        if path.startswith(_PACKAGE):
+            return False
+        return not _is_library(path) or path.startswith(self._home)
+
+    @cached_property
+    def _home(self) -> str:
+        """The folder of the installed package that the flow is in; a path that nothing is in where it is in none."""
+        path = str(Path(self._file).resolve())
+        for library in sorted(_LIBRARIES, key=len, reverse=True):
+            if path.startswith(library):
+                return library + Path(path).relative_to(library).parts[0]
+        return "\0"
 
 
-def _describe_object(value: Any, seen: set[int]) -> str:
-    meta = getattr(value, "meta", None)
-    if meta is not None and hasattr(meta, "serialize"):
-        return f"expr:{meta.serialize(format='json')}"
-    if isinstance(value, ModuleType):
-        return f"module:{value.__name__}"
-    if inspect.ismethod(value):
-        return f"method:{_describe_function(value.__func__, seen)}:{_describe(value.__self__, seen)}"
-    if hasattr(value, "func") and hasattr(value, "keywords"):  # functools.partial
-        return f"partial:{_describe(value.func, seen)}:{_describe(value.args, seen)}:{_describe(value.keywords, seen)}"
-    own = _describe_class(type(value), seen)
-    state = getattr(value, "__dict__", None)
-    if state and _is_own(type(value)) and id(value) not in seen:
-        seen.add(id(value))
-        return f"object:{own}:{_describe(state, seen)}"
-    return f"object:{own}"
+def _is_library(path: str) -> bool:
+    return path.startswith(_LIBRARIES) or f"{os.sep}site-packages{os.sep}" in path
 
 
-def _describe_function(function: Any, seen: set[int]) -> str:
-    if not _is_own(function):
-        return f"library:{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"
-    if id(function) in seen:
-        return f"again:{function.__qualname__}"
-    seen.add(id(function))
-    code: CodeType = function.__code__
-    closure = {name: _cell(cell, seen) for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)}
-    used = {
-        name: _describe(function.__globals__[name], seen)
-        for name in sorted(_names(code))
-        if name in function.__globals__
-    }
-    parts = (_code(code), repr(closure), _describe(function.__defaults__, seen), _describe(used, seen))
-    return "function:" + "|".join(parts)
-
-
-def _cell(cell: Any, seen: set[int]) -> str:
-    try:
-        return _describe(cell.cell_contents, seen)
-    except ValueError:  # a cell that is not filled yet
-        return "empty"
-
-
-def _describe_class(cls: type, seen: set[int]) -> str:
-    name = f"{cls.__module__}.{cls.__qualname__}"
-    if not _is_own(cls) or id(cls) in seen:
-        return f"class:{name}"
-    seen.add(id(cls))
-    members = {key: value for key, value in vars(cls).items() if isinstance(value, (FunctionType, str, int, float))}
-    members.pop("__module__", None)
-    members.pop("__doc__", None)
-    return f"class:{cls.__qualname__}:{_describe(members, seen)}"
+def _counts(name: str, value: Any) -> bool:
+    """Whether a member of a class is the author's: functions and plain values, not what Python put there."""
+    if isinstance(value, (FunctionType, staticmethod, classmethod, property)):
+        code = getattr(value, "__code__", None)
+        return code is None or code.co_filename != "<string>"  # dataclasses write methods of their own
+    return not name.startswith("__") and isinstance(value, (str, int, float, bytes, tuple, list, dict, set, frozenset))
 
 
 def _names(code: CodeType) -> set[str]:
@@ -119,18 +236,17 @@ def _names(code: CodeType) -> set[str]:
     return names
 
 
-def _code(code: CodeType) -> str:
+def _code(code: CodeType, doc: str | None = None) -> str:
     """The instructions and constants, without line numbers: moving a function or commenting it changes nothing."""
-    constants = [_code(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
+    constants = [_constant(item) for item in code.co_consts]
+    if doc is not None and code.co_consts and code.co_consts[0] == doc:
+        constants[0] = "doc"
     return f"{code.co_code.hex()}:{constants}:{code.co_names}:{code.co_varnames}"
 
 
-def _is_own(thing: Any) -> bool:
-    """Whether this is the author's code, not Python's, a library's or ours."""
-    module = sys.modules.get(getattr(thing, "__module__", "") or "")
-    file = getattr(module, "__file__", None) or getattr(getattr(thing, "__code__", None), "co_filename", None)
-    if file is None:
-        return False
-    path = str(Path(file).resolve())
-    inside = str(Path(__file__).resolve().parent.parent)
-    return not path.startswith((*_LIBRARIES, inside)) and "site-packages" not in path
+def _constant(item: Any) -> str:
+    if isinstance(item, CodeType):
+        return _code(item)
+    if isinstance(item, frozenset):  # `in {"a", "b"}`; its order is another one in every process
+        return f"frozenset{sorted(map(repr, item))}"
+    return repr(item)

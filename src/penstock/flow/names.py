@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import os
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from pathlib import Path
 
 __all__ = ["Hint", "hint_of_caller"]
 
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,16 @@ def hint_of_caller() -> Hint:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
-    for first, last, variables in _assignments(file):
+    linecache.checkcache(file)  # the file may have been written again since this process last looked
+    for first, last, variables in _assignments("".join(linecache.getlines(file))):
         if first <= line <= last:
             return Hint(file, line, first, variables)
     return Hint(file, line, line, ())
 
 
 @lru_cache(maxsize=256)
-def _assignments(file: str) -> tuple[tuple[int, int, tuple[str, ...]], ...]:
-    """First line, last line and targets of each assignment in a file, the innermost first."""
-    source = "".join(linecache.getlines(file))
+def _assignments(source: str) -> tuple[tuple[int, int, tuple[str, ...]], ...]:
+    """First line, last line and targets of each assignment in a file's text, the innermost first."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):

@@ -40,13 +40,13 @@ def name_steps(nodes: Sequence[Node]) -> tuple[Step, ...]:
     names: dict[int, str] = {}
     taken: Counter[str] = Counter()
     explicit = {node.given for node in nodes if node.given}
-    for position, node in enumerate(nodes):
+    for node in nodes:
         if node.given is not None:
             _check_given(node.given, taken)
             names[id(node)] = node.given
             taken[node.given] += 1
             continue
-        wanted = _wanted(position, nodes, names)
+        wanted = _wanted(node, nodes, names)
         name, count = wanted, 1
         while taken[name] or name in explicit:
             count += 1
@@ -59,7 +59,7 @@ def name_steps(nodes: Sequence[Node]) -> tuple[Step, ...]:
             node.operation,
             tuple(names[id(parent)] for parent in node.inputs),
             f"{node.hint.file}:{node.hint.line}",
-            _is_stable(node),
+            _is_stable(node, nodes),
         )
         for node in nodes
     )
@@ -75,8 +75,21 @@ def _check_given(name: str, taken: Counter[str]) -> None:
         raise DefinitionError(f"two steps are named {name!r}", hint="give one of them another name=")
 
 
-def _is_stable(node: Node) -> bool:
-    return bool(node.given or node.hint.variables or _function_name(node.operation))
+def _is_stable(node: Node, nodes: Sequence[Node]) -> bool:
+    """Whether a name stays when steps are added elsewhere; in a statement that ran several times it only counts."""
+    if node.given:
+        return True
+    if node.hint.variables:
+        return len(_ends(node, nodes)) <= len(node.hint.variables)
+    return _function_name(node.operation) is not None
+
+
+def _ends(node: Node, nodes: Sequence[Node]) -> list[Node]:
+    """The steps of the node's statement whose rows no other step of the statement takes."""
+    place = (node.hint.file, node.hint.statement, node.hint.variables)
+    same = [other for other in nodes if (other.hint.file, other.hint.statement, other.hint.variables) == place]
+    taken = {id(parent) for other in same for parent in other.inputs}
+    return [other for other in same if id(other) not in taken]
 
 
 def _function_name(operation: ops.Operation) -> str | None:
@@ -91,11 +104,10 @@ def _function_name(operation: ops.Operation) -> str | None:
     return None if name == "<lambda>" else str(name)
 
 
-def _wanted(position: int, nodes: Sequence[Node], names: dict[int, str]) -> str:
-    node = nodes[position]
+def _wanted(node: Node, nodes: Sequence[Node], names: dict[int, str]) -> str:
     operation = node.operation
     if node.hint.variables:
-        return _from_variable(position, nodes)
+        return _from_variable(node, nodes)
     if function := _function_name(operation):
         return function
     if isinstance(operation, (ops.Read, ops.Write)):
@@ -105,16 +117,9 @@ def _wanted(position: int, nodes: Sequence[Node], names: dict[int, str]) -> str:
     return f"{names[id(node.inputs[0])]}.{operation.kind}"
 
 
-def _from_variable(position: int, nodes: Sequence[Node]) -> str:
-    node = nodes[position]
-    same = [
-        other
-        for other in nodes
-        if (other.hint.file, other.hint.statement, other.hint.variables)
-        == (node.hint.file, node.hint.statement, node.hint.variables)
-    ]
-    variables = node.hint.variables
-    ends = same[-len(variables) :]
-    if node in ends:
-        return variables[ends.index(node) - len(ends)]
-    return f"{variables[0]}.{node.operation.kind}"
+def _from_variable(node: Node, nodes: Sequence[Node]) -> str:
+    variables, ends = node.hint.variables, _ends(node, nodes)
+    if node not in ends:
+        return f"{variables[0]}.{node.operation.kind}"
+    place = ends.index(node)
+    return variables[place] if len(ends) <= len(variables) else variables[0]

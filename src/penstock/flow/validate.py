@@ -77,8 +77,10 @@ def _named_state(definition: Definition) -> Iterator[Fault]:
     for step in definition.steps:
         if step.operation.stateful and not step.named_by_author:
             yield (
-                f"the state of the step at {step.location} ({step.operation.kind}) has no name of its own; "
-                "it would be lost when a step is added before it",
+                (
+                    f"the state of the step at {step.location} ({step.operation.kind}) has no name of its own; "
+                    "it would be lost when a step is added before it"
+                ),
                 'assign the step to a variable, or give it name="..."',
             )
 
@@ -91,8 +93,10 @@ def _updates_reach_keys(definition: Definition) -> Iterator[Fault]:
         inherits = any(name in updating for name in step.inputs) and not isinstance(operation, ops.Late)
         if inherits and not isinstance(operation, _TAKES_UPDATES):
             yield (
-                f"step {step.name!r} ({operation.kind}) can't take updating results "
-                f"(rows of {list(step.inputs)} replace earlier rows)",
+                (
+                    f"step {step.name!r} ({operation.kind}) can't take updating results "
+                    f"(rows of {list(step.inputs)} replace earlier rows)"
+                ),
                 "write them to a table with a key, or aggregate in a window instead",
             )
         if isinstance(operation, ops.Write) and inherits and not operation.dataset.key:
@@ -122,12 +126,12 @@ def _late_follows_state(definition: Definition) -> Iterator[Fault]:
 def _used_expectations(definition: Definition) -> Iterator[Fault]:
     for step in definition.steps:
         operation = step.operation
-        if isinstance(operation, ops.Expect) and operation.on_fail == "dead_letter":
-            if not definition.consumers(step.name):
-                yield (
-                    f"step {step.name!r} takes bad rows out, but nothing uses the stream after it",
-                    'go on from what .expect(..., on_fail="dead_letter") gives back',
-                )
+        takes_out = isinstance(operation, ops.Expect) and operation.on_fail == "dead_letter"
+        if takes_out and not definition.consumers(step.name):
+            yield (
+                f"step {step.name!r} takes bad rows out, but nothing uses the stream after it",
+                'go on from what .expect(..., on_fail="dead_letter") gives back',
+            )
 
 
 _HAS_LATE_ROWS = (ops.WindowAggregate, ops.WindowTop, ops.WindowJoin, ops.IntervalJoin, ops.Deduplicate)

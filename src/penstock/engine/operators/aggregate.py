@@ -29,14 +29,14 @@ class RunningAggregate(Operator):
         aggregation = decompose(operation.aggregates, schema)
         if aggregation is None:
             raise DefinitionError(
-                "one of the aggregates needs all rows at once (a median, a rank, a sort), so it can't be kept up to date",
+                "an aggregate needs all rows at once (a median, a rank, a sort): it can't be kept up to date",
                 step=place.name,
                 hint="aggregate in a window, or use sum, mean, min, max, count, n_unique, first, last, std, var",
             )
         if place.inputs[0].updating and not aggregation.retractable:
             raise DefinitionError(
-                f"the rows of {place.step.inputs[0]!r} replace earlier rows; only sum, mean, count, len and n_unique can "
-                "take a row back, not min, max, first, last, std or var",
+                f"the rows of {place.step.inputs[0]!r} replace earlier rows; only sum, mean, count, len and n_unique "
+                "can take a row back, not min, max, first, last, std or var",
                 step=place.name,
                 hint="aggregate the rows before they are updating results",
             )

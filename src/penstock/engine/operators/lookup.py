@@ -17,7 +17,7 @@ __all__ = ["LookedUp"]
 
 
 class LookedUp(Operator):
-    """`stream.join(table, on=...)`. Rows of the table that come in an epoch are seen by the stream's rows of that epoch."""
+    """`stream.join(table, on=...)`. The table's rows of an epoch are seen by the stream's rows of that epoch."""
 
     def __init__(self, place: Place, operation: ops.Lookup) -> None:
         self._operation = operation

@@ -123,11 +123,11 @@ class Processed(Operator):
                 due = timers[0 if kind == "event" else 1]
                 ttl = row.get("__ttl")
                 timers[0 if kind == "event" else 1] = None
-                if due is None or (kind == "event" and marks.after_us is not None and due > marks.after_us):
+                no_timer = due is None or (kind == "event" and marks.after_us is not None and due > marks.after_us)
+                if no_timer and ttl is not None:
                     # Not a timer but the time to live: the key is forgotten.
-                    if ttl is not None:
-                        after.append({**key, "__gone": True})
-                        continue
+                    after.append({**key, "__gone": True})
+                    continue
             context = _Key(
                 dict(key), {name: row.get(name) for name in names}, list(timers), epoch.now_us, marks.before_us
             )

@@ -19,7 +19,7 @@ RANK = "__rank"
 
 
 class Top(Operator):
-    """`group_by(keys).top_n(n, by=...)` and `.latest()`. The row of rank r of a key is the row (key, r) of the table."""
+    """`group_by(keys).top_n(n, by=...)` and `.latest()`. The row of rank r of a key is row (key, r) of the table."""
 
     def __init__(self, place: Place, operation: ops.TopN) -> None:
         self._operation = operation
@@ -56,7 +56,7 @@ class Top(Operator):
         return Batch(self._shown(changed), self._shown(before))
 
     def _ranked(self, rows: pl.DataFrame, *, presorted: bool = False) -> pl.DataFrame:
-        """The first n rows of each key, with their rank from 1 on. Ties: who came first; for `latest`, who came last."""
+        """The first n rows of each key, ranked from 1 on. Ties: who came first; for `latest`, who came last."""
         ordered = rows.reverse() if self._is_latest and not presorted else rows
         if self._by:
             ordered = ordered.sort(self._by, descending=self._descending, nulls_last=True, maintain_order=True)

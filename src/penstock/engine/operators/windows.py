@@ -1,4 +1,4 @@
-"""Tumbling and sliding windows: partial aggregates (or rows) by *pane*, put together when the watermark closes a window.
+"""Tumbling and sliding windows: partial aggregates (or rows) by *pane*, put together when a window closes.
 
 A pane is the stretch between two window starts; a sliding window is made of size/every panes, so a row is stored once
 however many windows it is in (Li et al., "No Pane, No Gain", 2005).
