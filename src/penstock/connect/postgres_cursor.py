@@ -118,8 +118,8 @@ class PostgresSource(Source):
                 return start
             inside = self._between(start[PARTITION], self._bound)
             row = connection.execute(
-                f"select v::text from (select {self._key} as v from {self._table.sql} where {inside} order by v "
-                f"limit {max(1, budget.rows):d}) part order by v desc limit 1"
+                f"select part.v::text from (select {self._key} as v from {self._table.sql} where {inside} order by v "
+                f"limit {max(1, budget.rows):d}) part order by part.v desc limit 1"
             ).fetchone()
             return {PARTITION: self._as_json(str(row[0]))} if row else start
 

@@ -241,8 +241,9 @@ class TableSql:
         """Keep the rows that the keys of `incoming` with this pattern of nulls have now."""
         rest = [name for name in self.all_columns if name not in self.key]
         return (
-            f"insert into {self.before} ({quoted(BY)}, {quoted(EXISTED)}, {quoted(AT)}, "
-            f"{self._list([*self.key, *rest])}) select {epoch:d}, t.{self.row_id} is not null, {now_us:d}, {self._list(self.key, 'i')}"
+            f"insert into {self.before} "
+            f"({quoted(BY)}, {quoted(EXISTED)}, {quoted(AT)}, {self._list([*self.key, *rest])}) "
+            f"select {epoch:d}, t.{self.row_id} is not null, {now_us:d}, {self._list(self.key, 'i')}"
             f"{''.join(f', t.{quoted(name)}' for name in rest)} from {incoming} i "
             f"left join {self.target} t on {self.matches('t', 'i', nulls)} where {self._has_pattern('i', nulls)}"
         )
