@@ -28,7 +28,8 @@ from penstock.flow.definition import Definition, Step
 
 __all__ = ["flow_version", "step_fingerprint"]
 
-_LIBRARIES = tuple(str(Path(sysconfig.get_path(key)).resolve()) + os.sep for key in ("stdlib", "purelib", "platlib"))
+_FOLDERS = ("stdlib", "purelib", "platlib")
+_LIBRARIES = tuple(f"{Path(sysconfig.get_path(key)).resolve()}{os.sep}" for key in _FOLDERS)
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _HIDDEN_FUNCTION = "python_udf()"
