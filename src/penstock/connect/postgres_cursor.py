@@ -139,7 +139,7 @@ class PostgresSource(Source):
             self._look(connection)
             row = connection.execute(
                 f"select count(*) from (select 1 from {self._table.sql} where {self._between(at[PARTITION], None)} "
-                f"limit {BACKLOG_ROWS}) some"
+                f"limit {BACKLOG_ROWS}) part"
             ).fetchone()
             return Backlog(rows=int(str(row[0])) if row else None)
 

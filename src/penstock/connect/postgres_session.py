@@ -25,6 +25,7 @@ NAME_BYTES = 63
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_S = 5
 IDLE_IN_TRANSACTION_S = 60
+NOTHING_WRITTEN = "nothing of the epoch was written"
 SINK_STATE = "the epoch is there whole or not at all; writing it again leaves it there once"
 
 _SETTINGS = (
@@ -168,6 +169,7 @@ class Session:
 
     def _explained(self, error: psycopg.Error, table: str, epoch: int | None) -> PenstockError:
         flow, step = self._context.flow, self._context.step
+        unwritten = NOTHING_WRITTEN if self._state_left == SINK_STATE else self._state_left
         said = error.diag.message_primary or str(error).strip()
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
         if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
@@ -176,7 +178,7 @@ class Session:
                 flow=flow,
                 step=step,
                 epoch=epoch,
-                state_left="nothing of the epoch was written",
+                state_left=unwritten,
                 hint="filter or cast such rows before the write, or change the table's column",
             )
             refused.heals = False
@@ -187,7 +189,7 @@ class Session:
                 flow=flow,
                 step=step,
                 epoch=epoch,
-                state_left="nothing of the epoch was written",
+                state_left=unwritten,
                 hint="look at the table and at this user's rights on it and on its schema",
             )
             wrong.heals = False
