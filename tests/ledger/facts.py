@@ -61,11 +61,11 @@ def commit_epochs(ledger: Ledger, first: int, last: int, *, generation: int = 1,
         ledger.commit(flow, record(epoch, generation), next_plan=plan(epoch + 1))
 
 
-def opener(where: str | Path, folder: Path, closing: list[Ledger]) -> Open:
+def opener(where: str | Path, folder: Path, closing: list[Ledger], *, env: str = "dev") -> Open:
     """A function that opens the ledger at `where` once more; what it opened is put on `closing`."""
 
-    def open_it(*, env: str = "dev", lock_timeout_ms: int = 5_000, given: Path | None = folder) -> Ledger:
-        ledger = open_ledger(where, env=env, clock=ManualClock(), folder=given, lock_timeout_ms=lock_timeout_ms)
+    def open_it(*, env: str = env, lock_timeout_ms: int = 5_000) -> Ledger:
+        ledger = open_ledger(where, env=env, clock=ManualClock(), folder=folder, lock_timeout_ms=lock_timeout_ms)
         closing.append(ledger)
         return ledger
 

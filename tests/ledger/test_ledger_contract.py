@@ -83,7 +83,7 @@ def test_only_the_next_epoch_can_be_committed(ledger: Ledger) -> None:
         with pytest.raises(LedgerError, match="next epoch to commit is 4"):
             ledger.commit(FLOW, record(epoch))
 
-    assert [1, 2, 3] == [found.epoch for found in ledger.epochs(FLOW)]
+    assert [found.epoch for found in ledger.epochs(FLOW)] == [1, 2, 3]
 
 
 def test_an_epoch_must_have_been_planned(ledger: Ledger) -> None:
@@ -169,7 +169,7 @@ def test_a_newer_generation_fences_the_older_one(open_it: Open) -> None:
     with pytest.raises(Fenced):
         attempts[0]()
 
-    assert [1, 2] == [found.generation for found in new.epochs(FLOW)]
+    assert [found.generation for found in new.epochs(FLOW)] == [1, 2]
 
 
 def test_a_generation_that_nobody_claimed_can_do_nothing(ledger: Ledger) -> None:
@@ -185,10 +185,11 @@ def test_racing_claims_get_different_generations(open_it: Open) -> None:
     """Ten processes that claim at the same time get ten generations, and only the highest may commit."""
     ledgers = [open_it(lock_timeout_ms=30_000) for _ in range(10)]
     got: list[int] = []
-    threads = [
-        threading.Thread(target=lambda it=it: got.append(it.claim(FLOW, version="v1", holder="racer").generation))
-        for it in ledgers
-    ]
+
+    def race(mine: Ledger) -> None:
+        got.append(mine.claim(FLOW, version="v1", holder="racer").generation)
+
+    threads = [threading.Thread(target=race, args=[mine]) for mine in ledgers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -199,7 +200,7 @@ def test_racing_claims_get_different_generations(open_it: Open) -> None:
 
 
 def test_epochs_are_found_by_range_from_either_end(ledger: Ledger) -> None:
-    """first and last are inclusive; limit counts from the front, or with newest from the end; always in order."""
+    """First and last are inclusive; limit counts from the front, or with newest from the end; always in order."""
     begin(ledger)
     commit_epochs(ledger, 1, 12)
 
@@ -226,7 +227,7 @@ def test_dead_letters_come_in_pages_in_the_order_in_which_they_fell(ledger: Ledg
         pages.append(page)
         first = (page[-1].id or 0) + 1
 
-    assert [3, 3, 2] == [len(page) for page in pages]
+    assert [len(page) for page in pages] == [3, 3, 2]
     assert list(range(8)) == [found.offset["offset"] for page in pages for found in page]
     assert ledger.count_dead_letters(FLOW) == 8
     assert pages[0][1].message == "row 1: é \\x00 \\ud800"
@@ -240,8 +241,9 @@ def test_flows_are_listed_with_where_they_stand(open_it: Open) -> None:
     open_it().claim("a", version="v7", holder="pid 7")
     facts = open_it().flows()
 
-    assert [("a", 1, "v7", "pid 7", None), ("b", 1, "v1", "pid 1", 2)] == [
-        (fact.flow, fact.generation, fact.version, fact.holder, fact.last_epoch) for fact in facts
+    assert [(fact.flow, fact.generation, fact.version, fact.holder, fact.last_epoch) for fact in facts] == [
+        ("a", 1, "v7", "pid 7", None),
+        ("b", 1, "v1", "pid 1", 2),
     ]
     assert facts[1].committed_us == record(2).committed_us
 
@@ -260,7 +262,7 @@ def test_a_forgotten_flow_starts_over_with_a_higher_generation(ledger: Ledger) -
     assert ledger.claim(FLOW, version="v1", holder="pid 2") == Resume(2)
     ledger.plan(FLOW, 2, plan(1))
     commit_epochs(ledger, 1, 3, generation=2)
-    assert [1, 2, 3] == [found.epoch for found in ledger.epochs(FLOW)]
+    assert [found.epoch for found in ledger.epochs(FLOW)] == [1, 2, 3]
 
 
 def test_state_files_are_in_order_and_never_overlap(ledger: Ledger) -> None:

@@ -39,7 +39,6 @@ def roll_up(db: FlowDatabase, folder: Path, flow: str, before_epoch: int) -> int
     moved = 0
     rolled, last = _ends(db, flow)
     _delete_rows(db, flow, rolled)  # what a killed call left behind
-    _remove_orphans(db, folder, flow, rolled)
     for start, stop in _chunks(rolled + 1, min(before_epoch, last)):
         rows = _rows(db, flow, start, stop)
         if len(rows) != stop - start:
@@ -50,6 +49,7 @@ def roll_up(db: FlowDatabase, folder: Path, flow: str, before_epoch: int) -> int
             break
         _delete_rows(db, flow, stop - 1)
         moved += len(rows)
+    _remove_orphans(db, folder, flow)
     return moved
 
 
@@ -124,9 +124,10 @@ def _execute(connection: sa.Connection, *, statement: sa.Delete) -> None:
     connection.execute(statement)
 
 
-def _remove_orphans(db: FlowDatabase, folder: Path, flow: str, rolled: int) -> None:
+def _remove_orphans(db: FlowDatabase, folder: Path, flow: str) -> None:
     """Remove what killed calls left: files that were never registered and whose epochs are in others by now."""
     rollups = db.tables.rollups
+    rolled, _ = _ends(db, flow)
     statement = sa.select(rollups.c.file).where(*db.where(rollups))
     registered = set(db.database.read(lambda c: c.execute(statement).scalars().all(), flow=flow))
     for file in folder.glob(f"epochs-*.parquet*{TEMPORARY}"):

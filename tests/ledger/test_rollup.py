@@ -1,0 +1,132 @@
+"""Old epochs go to Parquet and stay readable: nothing lost, nothing twice, wherever the process is killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from penstock.clock import ManualClock
+from penstock.errors import LedgerError
+from penstock.ledger import Ledger, open_ledger, rollup
+from penstock.ledger.databases import FlowDatabase
+from tests.ledger.facts import FLOW, Open, commit_epochs, plan, record
+
+
+@pytest.fixture
+def busy(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """A ledger of 40 epochs, and roll-ups of small files."""
+    monkeypatch.setattr(rollup, "FILE_EPOCHS", 10)
+    monkeypatch.setattr(rollup, "DELETE_ROWS", 3)
+    ledger.claim(FLOW, version="v1", holder="pid 1")
+    ledger.plan(FLOW, 1, plan(1))
+    commit_epochs(ledger, 1, 40)
+    return ledger
+
+
+def files(tmp_path: Path) -> list[str]:
+    """The names of all rolled up files, sorted."""
+    return sorted(file.name for file in tmp_path.rglob("epochs-*"))
+
+
+def test_rolled_up_epochs_read_back_as_they_were(busy: Ledger, tmp_path: Path) -> None:
+    """Records are equal before and after, from either end and across the border of files and table."""
+    moved = busy.roll_up(FLOW, 26)
+
+    assert moved == 25
+    assert files(tmp_path) == ["epochs-1-10.parquet", "epochs-11-20.parquet", "epochs-21-25.parquet"]
+    assert busy.epochs(FLOW) == [record(epoch) for epoch in range(1, 41)]
+    for first, last, limit, newest, expected in (
+        (9, 12, None, False, range(9, 13)),
+        (24, 28, None, False, range(24, 29)),
+        (0, None, 12, False, range(1, 13)),
+        (0, None, 18, True, range(23, 41)),
+        (0, 22, 4, True, range(19, 23)),
+        (0, 5, 0, True, range(0)),
+    ):
+        found = busy.epochs(FLOW, first=first, last=last, limit=limit, newest=newest)
+        assert [record(epoch) for epoch in expected] == found
+
+
+def test_the_last_epoch_is_never_rolled_up(busy: Ledger) -> None:
+    """A flow resumes after its last epoch, so that one stays, whatever was asked; rolling up goes on later."""
+    assert busy.roll_up(FLOW, 1000) == 39
+    assert busy.roll_up(FLOW, 1000) == 0
+    assert busy.claim(FLOW, version="v1", holder="pid 2").last == record(40)
+    commit_epochs(busy, 41, 45, generation=2)
+    assert busy.roll_up(FLOW, 43) == 3
+    assert [found.epoch for found in busy.epochs(FLOW)] == list(range(1, 46))
+
+
+def test_a_rolled_up_file_is_a_table_for_everybody(busy: Ledger, tmp_path: Path) -> None:
+    """Any Parquet reader sees flat columns with times and totals."""
+    busy.roll_up(FLOW, 11)
+    table = pl.read_parquet(next(tmp_path.rglob("epochs-1-10.parquet")))
+
+    assert table["epoch"].to_list() == list(range(1, 11))
+    assert table["rows_out"].to_list() == [13] * 10
+    assert table.schema["committed_at"] == pl.Datetime("us", "UTC")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("step", ["_write", "_register", "_delete_rows"])
+@pytest.mark.parametrize("after", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_killed_roll_up_loses_nothing_and_doubles_nothing(
+    busy: Ledger, open_it: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, call: int, *, after: bool
+) -> None:
+    """Killed before or after each of its steps, every epoch reads once; the next roll-up, of more, cleans up."""
+    real = getattr(rollup, step)
+    calls = []
+
+    def killing(db: FlowDatabase, *given: object) -> object:
+        calls.append(given)
+        if len(calls) == call and not after:
+            raise Killed
+        result = real(db, *given)
+        if len(calls) == call:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollup, step, killing)
+        with pytest.raises(Killed):
+            busy.roll_up(FLOW, 15)
+    again = open_it()
+    expected = [record(epoch) for epoch in range(1, 41)]
+
+    assert again.epochs(FLOW) == expected
+    again.roll_up(FLOW, 31)
+    assert again.epochs(FLOW) == expected
+    assert sum(pl.read_parquet(file).height for file in tmp_path.rglob("epochs-*")) == 30
+
+
+def test_a_missing_or_damaged_file_is_named(busy: Ledger, tmp_path: Path) -> None:
+    """Reading a range that needs the file says which; the epochs after it can still be read."""
+    busy.roll_up(FLOW, 21)
+    first, second = (next(tmp_path.rglob(name)) for name in ("epochs-1-10.parquet", "epochs-11-20.parquet"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-100])
+    for epoch, file in ((3, first), (13, second)):
+        with pytest.raises(LedgerError, match=file.name) as caught:
+            busy.epochs(FLOW, first=epoch, last=epoch)
+        assert not caught.value.heals
+
+    assert len(busy.epochs(FLOW, first=21)) == 20
+
+
+def test_a_shared_ledger_needs_a_folder_to_roll_up(ledger_dsn: str) -> None:
+    """PostgreSQL without a folder refuses to roll up, and says how to give one."""
+    bare = open_ledger(ledger_dsn, env="no-folder", clock=ManualClock())
+    bare.claim(FLOW, version="v1", holder="pid 1")
+    bare.plan(FLOW, 1, plan(1))
+    commit_epochs(bare, 1, 5)
+    with pytest.raises(LedgerError, match="folder=") as caught:
+        bare.roll_up(FLOW, 3)
+    bare.close()
+
+    assert not caught.value.heals
