@@ -15,6 +15,7 @@ from penstock.connect.contract import (
     Sink,
     Source,
 )
+from penstock.connect.memory import clear, finish, memory_rows, put_rows
 from penstock.connect.registry import open_sink, open_source, sink_class, source_class
 from penstock.connect.secrets import is_reference, resolve
 
@@ -30,9 +31,13 @@ __all__ = [
     "Reject",
     "Sink",
     "Source",
+    "clear",
+    "finish",
     "is_reference",
+    "memory_rows",
     "open_sink",
     "open_source",
+    "put_rows",
     "resolve",
     "sink_class",
     "source_class",

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from penstock.clock import Clock, ManualClock, new_id
-from penstock.connect import memory
+from penstock.connect import clear, finish, memory_rows, put_rows
 from penstock.engine import RunOptions, run_flow
 from penstock.errors import DefinitionError, did_you_mean
 from penstock.flow import Dataset, Definition, Flow, ops
@@ -51,8 +51,8 @@ def run(
     for step in definition.reads:
         dataset = _dataset(step.operation)
         stored = f"{scope}/{step.name}"
-        memory.put_rows(stored, inputs[dataset.name])
-        memory.finish(stored)
+        put_rows(stored, inputs[dataset.name])
+        finish(stored)
         datasets[step.name] = Dataset("memory", stored, dataset.schema or dict(inputs[dataset.name].schema))
     for step in definition.writes:
         dataset = _dataset(step.operation)
@@ -74,10 +74,10 @@ def run(
                 )
             finally:
                 ledger.close()
-        return {names[step.name]: memory.memory_rows(datasets[step.name].name) for step in definition.writes}
+        return {names[step.name]: memory_rows(datasets[step.name].name) for step in definition.writes}
     finally:
         for dataset in datasets.values():
-            memory.clear(dataset.name)
+            clear(dataset.name)
 
 
 def _dataset(operation: ops.Operation) -> Dataset:
