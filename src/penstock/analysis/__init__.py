@@ -6,6 +6,7 @@ from penstock.analysis.facts import WINDOW_END, WINDOW_START, Analysis, StepFact
 from penstock.analysis.faults import columns_text, type_text
 from penstock.analysis.lineage import ColumnOrigin, lineage, sources_of
 from penstock.analysis.picture import draw_svg, draw_text
+from penstock.analysis.pruning import needed_columns
 from penstock.analysis.schemas import analyse
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "StepFacts",
     "analyse",
     "columns_text",
+    "needed_columns",
     "describe",
     "draw_svg",
     "draw_text",

@@ -123,6 +123,13 @@ class Source(ABC):
         Raises SchemaError where neither is known. Must not take rows away.
         """
 
+    def project(self, columns: Sequence[str]) -> pl.Schema:
+        """From now on only these columns are needed; gives the columns that `read` will give: these, or still all.
+
+        A source does this where it saves work (a line of JSON need not be turned into values that nobody looks at).
+        """
+        return self.schema()
+
     @abstractmethod
     def initial(self) -> Offsets:
         """The position before the first row, for a flow that has never run."""

@@ -63,6 +63,14 @@ class FilesSource(Source):
                 self._schema = self._declared() or self._first_schema()
             return self._schema
 
+    def project(self, columns: Sequence[str]) -> pl.Schema:
+        """Lines of JSON are parsed for these columns alone; the other formats give all."""
+        schema = self.schema()
+        with self._lock:
+            if self._options.format == "ndjson":
+                self._schema = pl.Schema({name: schema[name] for name in columns})
+            return self._schema or schema
+
     def initial(self) -> Offsets:
         """Before the first file."""
         return {} if self._tail else {PARTITION: {"file": 0, "pos": 0}}

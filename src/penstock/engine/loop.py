@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from penstock.analysis import Analysis, analyse
+from penstock.analysis import Analysis, analyse, needed_columns
 from penstock.clock import Clock, SystemClock, epoch_time
 from penstock.connect import Change, Context, Sink, Source, open_sink, open_source
 from penstock.engine.batch import Epoch
@@ -126,6 +126,10 @@ class _Run:
             self.sources[step.name] = open_source(self.datasets[step.name], self._context(step))
         schemas = {name: self._patiently(source.schema, f"read {name}") for name, source in self.sources.items()}
         analysis = analyse(self.definition, schemas)
+        needed = needed_columns(self.definition, analysis)
+        pruned = {name: source.project(needed[name]) for name, source in self.sources.items()}
+        if pruned != schemas:
+            analysis = analyse(self.definition, pruned)
         self.analysis: Analysis = analysis
         self.program = Program(self.definition, analysis)
         for step in self.definition.writes:

@@ -21,6 +21,7 @@ __all__ = ["Planner"]
 _BUSY_ROWS = 10_000
 _BUSY_BYTES = 2 * 1024 * 1024
 _LEAST_ROWS = 1_000
+_FIRST_ROWS = 100_000
 
 
 class Planner:
@@ -57,6 +58,9 @@ class Planner:
         rows = self._options.epoch_rows
         if self._rows_per_s:
             rows = min(rows, max(_LEAST_ROWS, int(self._rows_per_s * self._options.epoch_ms / 1000)))
+        else:
+            # Nothing is known yet: a short first epoch shows how fast the flow is, and reading runs ahead sooner.
+            rows = min(rows, _FIRST_ROWS)
         return Budget(rows, self._options.epoch_bytes)
 
     def start_of(self, last: EpochPlan | None) -> dict[str, Offsets]:
