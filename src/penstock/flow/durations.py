@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from fractions import Fraction
 from typing import TypeAlias
 
 from penstock.errors import DefinitionError
@@ -37,7 +38,7 @@ def duration_us(text: Duration, *, what: str = "duration") -> int:
         raise DefinitionError(
             f"{what} {text!r} is no duration", hint='numbers with a unit of us, ms, s, m, h, d or w, e.g. "1h30m"'
         )
-    total = sum(float(number) * _UNITS_US[unit] for number, unit in parts)
+    total = sum(Fraction(number) * _UNITS_US[unit] for number, unit in parts)
     return round(-total if text.strip().startswith("-") else total)
 
 

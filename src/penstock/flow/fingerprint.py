@@ -29,7 +29,7 @@ from penstock.flow.definition import Definition, Step
 __all__ = ["flow_version", "step_fingerprint"]
 
 _FOLDERS = ("stdlib", "purelib", "platlib")
-_LIBRARIES = tuple(f"{Path(sysconfig.get_path(key)).resolve()}{os.sep}" for key in _FOLDERS)
+_LIBRARIES = tuple(f"{Path(sysconfig.get_path(folder)).resolve()}{os.sep}" for folder in _FOLDERS)
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _HIDDEN_FUNCTION = "python_udf()"
@@ -37,7 +37,7 @@ _HIDDEN_FUNCTION = "python_udf()"
 
 
 def flow_version(definition: Definition) -> str:
-    """The version of a whole flow: 12 hexadecimal digits over its steps, names and wiring, in whatever order written."""
+    """The version of a whole flow: 12 hexadecimal digits over its steps, names and wiring, in any order."""
     lines = sorted(f"{step.name}<-{','.join(step.inputs)}:{step_fingerprint(step)}\n" for step in definition.steps)
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
 
