@@ -1,0 +1,351 @@
+"""The NATS sink: one message a row, each published only if the one before it is the newest of the stream.
+
+**The chain.** Every message has an id of its own (`Nats-Msg-Id`) and names the id that must be the last of the stream
+(`Nats-Expected-Last-Msg-Id`). So messages go out without waiting for answers: if one is refused, all after it are, and
+the answer to the last one speaks for all. The first of a chain names the stream's last sequence instead, as it was
+read. A newer generation begins with a message of its own (to `<subject>.fence`, not to readers of the rows), which
+breaks the chain of an older one in whatever place it stands, frozen or not.
+
+**Once.** The newest row in the stream says its epoch, its index and what the epoch looks like as a whole, so a writer
+that comes back publishes only what is missing.
+
+**Other rows.** Where a repeated epoch has other rows than were published, the messages that differ are deleted from the
+stream and the new ones published. Who has read the old ones has read them: the sink is idempotent, not undoable.
+
+The stream must be this sink's alone. Messages of others break the chain: nothing goes wrong, but it gets slow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import polars as pl
+
+from penstock.clock import new_id
+from penstock.connect.contract import Change, Context, Delivery, Receipt, Sink
+from penstock.connect.nats_stream import Stored, Stream, naming
+from penstock.connect.nats_wire import headers_of
+from penstock.connect.secrets import resolve
+from penstock.errors import ConfigError, ConnectorError, Fenced
+from penstock.flow import Dataset
+
+__all__ = ["FENCE_HEADER", "NatsSink"]
+
+FENCE_HEADER = b"Penstock-Fence:"
+WINDOW = 5_000
+"""Messages between two answers."""
+WINDOW_BYTES = 4 * 1024 * 1024
+ATTEMPTS = 20
+"""How often a chain may break without one message more in the stream."""
+HEADERS_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the newest message of our subject says. `before`: the newest of the subject before its epoch began."""
+
+    sequence: int
+    sink: str
+    epoch: int
+    generation: int
+    index: int
+    before: int
+    digest: str
+
+    @classmethod
+    def of(cls, stored: Stored) -> Row | None:
+        """The row in a message; None where it is none of ours."""
+        found = stored.headers
+        if "Penstock-Index" not in found:
+            return None
+        return cls(
+            stored.sequence,
+            found["Penstock-Sink"],
+            int(found["Penstock-Epoch"]),
+            int(found["Penstock-Generation"]),
+            int(found["Penstock-Index"]),
+            int(found["Penstock-Before"]),
+            found["Penstock-Digest"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The messages of one epoch to be, and the headers that all of them share."""
+
+    number: int
+    generation: int
+    lines: list[bytes]
+    digest: str
+
+
+@dataclass(slots=True)
+class Chain:
+    """Where the stream ends as we know it: what the next message names, and the newest row of our subject."""
+
+    expected: bytes
+    row: Row | None
+
+
+class NatsSink(Sink):
+    """Rows as JSON messages to `subject` (default: the stream's name). Append only; a missing stream is created."""
+
+    delivery = Delivery.IDEMPOTENT
+    undoable = False
+    upserts = False
+
+    def __init__(self, dataset: Dataset, context: Context) -> None:
+        super().__init__(dataset, context)
+        name = str(dataset.options.get("stream", dataset.name))
+        self.subject = str(dataset.options.get("subject", name))
+        if any(letter in self.subject for letter in "*> \t\r\n") or not self.subject:
+            raise ConfigError(
+                f"nats sink: {self.subject!r} is no subject to publish to", flow=context.flow, step=context.step
+            )
+        if context.key:
+            raise self._error(f"a stream can't hold rows that update (key: {', '.join(context.key)})")
+        self._fence_subject = f"{self.subject}.fence"
+        self._name = f"{context.flow}/{context.step}"
+        self._stream = Stream(resolve(str(dataset.options["url"]), context.root), name, context.clock)
+        self._chain: Chain | None = None
+
+    def open(self, generation: int) -> None:
+        """Create the stream where it is missing, and publish the fence."""
+        with naming(self.context):
+            self._open(generation)
+
+    def write(self, epoch: int, generation: int, change: Change) -> Receipt:
+        """Publish what is missing of `epoch`."""
+        with naming(self.context, epoch):
+            return self._write(epoch, generation, change)
+
+    def last_epoch(self) -> int | None:
+        """The epoch of the newest row in the stream."""
+        stored = self._stream.surely_last_message(self.subject)
+        row = Row.of(stored) if stored is not None else None
+        return row.epoch if row is not None else None
+
+    def close(self) -> None:
+        """End the connection."""
+        self._stream.close()
+
+    def _open(self, generation: int) -> None:
+        if self.context.schema is not None:
+            check_types(self.context.schema)
+        self._check_stream()
+        for _ in range(ATTEMPTS):
+            self._chain, newest = self._sync(generation)
+            if newest == generation:
+                return
+            headers = (
+                f"Penstock-Fence: {generation}\r\nPenstock-Sink: {self._name}\r\nNats-Msg-Id: fence.{new_id()}\r\n"
+            )
+            frame, inbox = self._frame(self._fence_subject, headers.encode() + self._chain.expected, b"", answer=True)
+            self._stream.wire.send(frame)
+            self._answered(inbox)
+        raise self._error("could not publish the fence: others write to the stream all the time")
+
+    def _write(self, epoch: int, generation: int, change: Change) -> Receipt:
+        if change.deleted is not None:
+            raise self._error("a stream can't delete by key")
+        lines = as_lines(change.rows)
+        self._check_sizes(lines)
+        digest = hashlib.blake2b(b"\n".join(lines), digest_size=8).hexdigest()
+        work = Epoch(epoch, generation, lines, digest)
+        published = 0
+        stuck = 0
+        while True:
+            chain = self._chain
+            if chain is None or stuck:
+                chain, _ = self._sync(generation)
+            self._chain = None  # whatever goes wrong from here on, the stream is asked again
+            begin, before, changed = self._begin(work, chain)
+            if changed:
+                chain, _ = self._sync(generation)
+            done, chain = self._publish(work, begin, before, chain)
+            published += done - begin
+            if done == len(lines):
+                self._chain = chain
+                return {"rows": len(lines), "published": published}
+            stuck = stuck + 1 if done == begin else 1
+            if stuck > ATTEMPTS:
+                raise self._error("others write to the stream all the time; it must be this sink's alone", epoch)
+
+    def _check_stream(self) -> None:
+        state = self._stream.state()
+        if state is None:
+            self._stream.create([self.subject, self._fence_subject])
+            return
+        if state.config.get("retention", "limits") != "limits":
+            raise self._error(
+                f"stream {self._stream.name} drops messages that were read, so nobody can tell what it has got",
+                hint="write to a stream with retention limits",
+            )
+        for subject in (self.subject, self._fence_subject):
+            if not any(covers(pattern, subject) for pattern in state.config.get("subjects", ())):
+                raise self._error(
+                    f"stream {self._stream.name} does not take messages to {subject}",
+                    hint=f"nats stream edit {self._stream.name} --subjects ... and add {subject}",
+                )
+
+    def _sync(self, generation: int) -> tuple[Chain, int]:
+        """Where the stream ends now, and the newest generation in it. Raises Fenced."""
+        state = self._stream.state()
+        if state is None:
+            raise self._error(f"stream {self._stream.name} was deleted")
+        # The end is read first: whatever comes after it makes the first message of the chain fail.
+        expected = b"Nats-Expected-Last-Sequence: %d\r\n" % state.last
+        stored = self._stream.surely_last_message(self.subject)
+        row = Row.of(stored) if stored is not None else None
+        fence = self._stream.last_message(self._fence_subject)
+        newest = int(fence.headers["Penstock-Fence"]) if fence is not None else 0
+        owners = [found.headers.get("Penstock-Sink") for found in (stored, fence) if found is not None]
+        if any(owner != self._name for owner in owners):
+            raise self._error(
+                f"stream {self._stream.name} holds rows of {next(o for o in owners if o != self._name) or 'others'}",
+                hint="give this sink a stream of its own",
+            )
+        newest = max(newest, row.generation if row is not None else 0)
+        if newest > generation:
+            raise Fenced(
+                f"generation {newest} writes stream {self._stream.name}; generation {generation} may not",
+                flow=self.context.flow,
+                step=self.context.step,
+            )
+        return Chain(expected, row), newest
+
+    def _begin(self, work: Epoch, chain: Chain) -> tuple[int, int, bool]:
+        """From which row on `work` is missing, the newest sequence before its epoch, whether messages were deleted."""
+        row = chain.row
+        if row is None or row.epoch < work.number:
+            return 0, row.sequence if row is not None else 0, False
+        if (row.epoch, row.digest) == (work.number, work.digest):
+            return row.index + 1, row.before, False
+        before = self._before(row, work.number)
+        return self._take_back(work, before, row.sequence), before, True
+
+    def _before(self, row: Row, epoch: int) -> int:
+        """The newest sequence of the subject before `epoch`, found by going from epoch to epoch."""
+        before = row.before
+        while before:
+            stored = self._stream.message(before)
+            earlier = Row.of(stored) if stored is not None else None
+            if earlier is None or earlier.epoch < epoch:
+                return before
+            before = earlier.before
+        return 0
+
+    def _take_back(self, work: Epoch, before: int, last: int) -> int:
+        """Delete what is after `before` and is not the begin of `work`, the newest first; gives the rows kept."""
+        published = self._stream.read(before + 1, last + 1, self.subject)
+        kept = 0
+        for message, line in zip(published, work.lines, strict=False):
+            same_epoch = headers_of(message.headers).get("Penstock-Epoch") == str(work.number)
+            if not same_epoch or message.payload != line:
+                break
+            kept += 1
+        for message in reversed(published[kept:]):
+            self._stream.delete(message.sequence)
+        return kept
+
+    def _publish(self, work: Epoch, begin: int, before: int, chain: Chain) -> tuple[int, Chain]:
+        """Publish from row `begin` on; gives how far it got for sure, and the chain to go on with."""
+        shared = (
+            f"Penstock-Sink: {self._name}\r\nPenstock-Epoch: {work.number}\r\n"
+            f"Penstock-Generation: {work.generation}\r\nPenstock-Before: {before}\r\n"
+            f"Penstock-Digest: {work.digest}\r\n"
+        ).encode()
+        run = new_id().encode()
+        expected = chain.expected
+        row = chain.row
+        done = begin
+        while done < len(work.lines):
+            stop, size_bytes = done, 0
+            while stop < min(done + WINDOW, len(work.lines)) and (stop == done or size_bytes < WINDOW_BYTES):
+                size_bytes += len(work.lines[stop])
+                stop += 1
+            frames: list[bytes] = []
+            inbox = ""
+            for index in range(done, stop):
+                headers = b"%bPenstock-Index: %d\r\nNats-Msg-Id: %b.%d\r\n%b" % (shared, index, run, index, expected)
+                frame, inbox = self._frame(self.subject, headers, work.lines[index], answer=index == stop - 1)
+                frames.append(frame)
+                expected = b"Nats-Expected-Last-Msg-Id: %b.%d\r\n" % (run, index)
+            self._stream.wire.send(b"".join(frames))
+            sequence = self._answered(inbox)
+            if sequence is None:
+                return done, Chain(expected, row)
+            done = stop
+            row = Row(sequence, self._name, work.number, work.generation, done - 1, before, work.digest)
+        return done, Chain(expected, row)
+
+    def _frame(self, subject: str, headers: bytes, payload: bytes, *, answer: bool) -> tuple[bytes, str]:
+        """An HPUB frame, and the subject that its answer comes to."""
+        inbox = self._stream.wire.inbox() if answer else ""
+        head = b"NATS/1.0\r\n%b\r\n" % headers
+        size = len(head) + len(payload)
+        frame = b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject.encode(), inbox.encode(), len(head), size, head, payload)
+        return frame, inbox
+
+    def _answered(self, inbox: str) -> int | None:
+        """The sequence of the message that was answered; None where the server refused it for its place."""
+        wire = self._stream.wire
+        while (frame := wire.receive()).subject != inbox.encode():
+            pass
+        answer = json.loads(frame.payload or b"{}")
+        error = answer.get("error")
+        if error is None and "seq" in answer:
+            return int(answer["seq"])
+        if error is not None and str(error.get("description", "")).startswith("wrong last"):
+            return None
+        raise self._error(f"stream {self._stream.name} refused a message: {error or frame.headers!r}")
+
+    def _check_sizes(self, lines: list[bytes]) -> None:
+        limit = self._stream.wire.max_payload - HEADERS_BYTES
+        for index, line in enumerate(lines):
+            if len(line) > limit:
+                raise self._error(
+                    f"row {index} is a message of {len(line)} bytes; the server takes {limit}",
+                    hint="raise max_payload of the server, or leave large columns out",
+                )
+
+    def _error(self, message: str, epoch: int | None = None, hint: str | None = None) -> ConnectorError:
+        return ConnectorError(message, flow=self.context.flow, step=self.context.step, epoch=epoch, hint=hint)
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Whether a stream's subject pattern takes messages to `subject`."""
+    words, wanted = pattern.split("."), subject.split(".")
+    for place, word in enumerate(words):
+        if word == ">":
+            return len(wanted) > place
+        if place >= len(wanted) or word not in ("*", wanted[place]):
+            return False
+    return len(words) == len(wanted)
+
+
+def check_types(schema: pl.Schema) -> None:
+    """Raise ConnectorError for a column that JSON can't carry."""
+    for column, dtype in schema.items():
+        if not _has_json(dtype):
+            raise ConnectorError(f"column {column!r}: JSON can't carry {dtype}", hint="encode it as text in a step")
+
+
+def _has_json(dtype: object) -> bool:
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return _has_json(dtype.inner)
+    if isinstance(dtype, pl.Struct):
+        return all(_has_json(field.dtype) for field in dtype.fields)
+    return dtype not in (pl.Binary, pl.Object)
+
+
+def as_lines(rows: pl.DataFrame) -> list[bytes]:
+    """Each row as one JSON object. Durations are microseconds; a float that is no number becomes null."""
+    check_types(rows.schema)
+    if rows.is_empty():
+        return []
+    durations = [column for column, dtype in rows.schema.items() if isinstance(dtype, pl.Duration)]
+    plain = rows.with_columns(pl.col(column).dt.total_microseconds() for column in durations)
+    return plain.write_ndjson().encode().splitlines()
