@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -155,7 +156,7 @@ def test_a_newer_generation_fences_the_older_one(open_it: Open) -> None:
     begin(old)
     old.commit(FLOW, record(1, state=segment(1)), next_plan=plan(2))
     new.claim(FLOW, version="v2", holder="pid 2 on b")
-    attempts = (
+    attempts: tuple[Callable[[], None], ...] = (
         lambda: old.plan(FLOW, 1, plan(2)),
         lambda: old.commit(FLOW, record(2, 1)),
         lambda: old.commit(FLOW, record(1, 1, state=segment(1)), next_plan=plan(2)),
