@@ -7,8 +7,6 @@ A reader gives the text of a `select`, or None where there is no row and no tabl
 
 from __future__ import annotations
 
-import importlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +18,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from penstock.clock import new_id
-from penstock.connect import resolve
+from penstock.control.databases import literal, locked_file, postgres_connection, qualified, quoted
 from penstock.control.tables import TableFacts
-from penstock.errors import ConfigError, ConnectorError
+from penstock.errors import ConnectorError
 
-__all__ = ["READERS", "Shelf", "quoted"]
+__all__ = ["READERS", "Shelf"]
 
 _UNCAST = ("bytea", "[]")
 
@@ -56,14 +54,14 @@ def _delta(shelf: Shelf, table: TableFacts) -> str | None:
             f"{table.name} (empty)", pa.schema(cast("Any", found.schema().to_arrow())).empty_table()
         )
         return f"select * from {quoted(table.name + ' (empty)')}"
-    return f"select * from read_parquet([{', '.join(map(_literal, files))}], union_by_name = true)"
+    return f"select * from read_parquet([{', '.join(map(literal, files))}], union_by_name = true)"
 
 
 def _parquet(shelf: Shelf, table: TableFacts) -> str | None:
     folder = shelf.root / str(table.options["path"])
     if not any(folder.glob("*.parquet")):
         return None
-    return f"select * from read_parquet({_literal(str(folder / '*.parquet'))}, union_by_name = true)"
+    return f"select * from read_parquet({literal(str(folder / '*.parquet'))}, union_by_name = true)"
 
 
 def _folder_of_files(shelf: Shelf, table: TableFacts) -> str | None:
@@ -71,7 +69,7 @@ def _folder_of_files(shelf: Shelf, table: TableFacts) -> str | None:
     folder = shelf.root / str(table.options["path"])
     for pattern, function in (("*.parquet", "read_parquet"), ("*json*", "read_json_auto"), ("*.csv*", "read_csv")):
         if any(folder.glob(pattern)):
-            return f"select * from {function}({_literal(str(folder / pattern))}, union_by_name = true)"
+            return f"select * from {function}({literal(str(folder / pattern))}, union_by_name = true)"
     return None
 
 
@@ -81,66 +79,32 @@ def _duckdb(shelf: Shelf, table: TableFacts) -> str | None:
         return None
     alias = f"file of {table.name}"
     try:
-        shelf.connection.execute(f"attach {_literal(str(path))} as {quoted(alias)} (read_only)")
+        shelf.connection.execute(f"attach {literal(str(path))} as {quoted(alias)} (read_only)")
     except duckdb.IOException as error:
-        if "lock" not in str(error).lower():
-            raise
-        held = re.search(r"PID (\d+)", str(error))
-        raise ConnectorError(
-            f"the DuckDB file {table.place} is locked: a flow is writing it"
-            + (f" (process {held[1]})" if held else ""),
-            flow=table.flow or None,
-            state_left="nothing was changed",
-            hint="DuckDB lets one process at a time into a file: stop the flow, or write to ps.table(...) instead, "
-            "which readers may open at any time",
-        ) from None
-    qualified = ".".join(quoted(part) for part in (alias, *str(table.options["table"]).split(".")))
-    return f"select * from {qualified}"
+        raise locked_file(error, table.place, table.flow or None) or error from None
+    return f"select * from {quoted(alias)}.{qualified(str(table.options['table']))}"
 
 
 def _postgres(shelf: Shelf, table: TableFacts) -> str | None:
-    psycopg = _psycopg()
-    dsn = resolve(str(table.options["dsn"]), shelf.root)
     target = shelf.scratch / f"{new_id()}.csv"
-    qualified = ".".join(quoted(part) for part in str(table.options["table"]).split("."))
-    try:
-        with psycopg.connect(dsn, connect_timeout=10, autocommit=True) as connection:
-            columns = connection.execute(
-                "select attname, format_type(atttypid, atttypmod) from pg_attribute "
-                "where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum",
-                [qualified],
-            ).fetchall()
-            if not columns:
-                return None
-            copy = f"copy (select * from {qualified}) to stdout (format csv, header, encoding 'UTF8')"
-            with connection.cursor().copy(copy) as rows, target.open("wb") as out:
-                for block in rows:
-                    out.write(block)
-    except psycopg.Error as error:
-        raise ConnectorError(
-            f"the PostgreSQL table {table.place} can't be read: {str(error).strip()}",
-            hint=f"check that the server runs and that {_secret_place(table)} is right",
-        ) from None
+    name = qualified(str(table.options["table"]))
+    with postgres_connection(table.options, shelf.root) as connection:
+        columns = connection.execute(
+            "select attname, format_type(atttypid, atttypmod) from pg_attribute "
+            "where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum",
+            [name],
+        ).fetchall()
+        if not columns:
+            return None
+        copy = f"copy (select * from {name}) to stdout (format csv, header, encoding 'UTF8')"
+        with connection.cursor().copy(copy) as rows, target.open("wb") as out:
+            for block in rows:
+                out.write(block)
     types = ", ".join(_cast(name, kind) for name, kind in columns)
     return (
-        f"select {types} from read_csv({_literal(str(target))}, header = true, all_varchar = true, nullstr = '', "
+        f"select {types} from read_csv({literal(str(target))}, header = true, all_varchar = true, nullstr = '', "
         "allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', max_line_size = 100000000)"
     )
-
-
-def _psycopg() -> Any:
-    try:
-        return importlib.import_module("psycopg")
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "a PostgreSQL table needs the package 'psycopg', which is not installed",
-            hint='pip install "penstock[postgres]"',
-        ) from None
-
-
-def _secret_place(table: TableFacts) -> str:
-    dsn = str(table.options["dsn"])
-    return dsn if dsn.startswith(("env:", "file:")) else "its dsn"
 
 
 def _cast(name: str, kind: str) -> str:
@@ -149,15 +113,6 @@ def _cast(name: str, kind: str) -> str:
     if any(word in kind for word in _UNCAST):
         return column
     return f"try_cast({column} as {'json' if kind == 'jsonb' else kind}) as {column}"
-
-
-def quoted(name: str) -> str:
-    """An identifier in quotes: any name is allowed."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 READERS: Mapping[str, Reader] = {

@@ -8,35 +8,35 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from penstock.clock import Clock, SystemClock
-from penstock.connect import Context, open_sink
+from penstock.control.databases import DROPS, drop_table
 from penstock.control.environment import Bound, shown_path
 from penstock.control.ledgers import has_ledger, opened_ledger
 from penstock.control.locks import flow_lock
 from penstock.control.running import PreparedRun
 from penstock.errors import ConfigError
+from penstock.flow import Dataset
 
 __all__ = ["Removal", "plan_reset", "reset_here"]
 
-What: TypeAlias = Literal["folder", "rows", "ledger", "kept"]
+What: TypeAlias = Literal["folder", "table", "ledger", "kept"]
 
 _FOLDERS = ("delta", "parquet", "files")
-_TABLES = ("duckdb", "postgres")
 _OWN_MARKS = ("_delta_log", ".penstock.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One thing that a reset takes away (or, `kept`, can't). `place` is shown; `path` is set for folders."""
+    """One thing that a reset takes away (or, `kept`, can't). `place` is shown; `path` or `table` is what goes."""
 
     what: What
     place: str
     path: Path | None = None
-    bound: Bound | None = None
+    table: Dataset | None = None
 
     def __str__(self) -> str:
         words = {
             "folder": f"remove the folder {self.place}",
-            "rows": f"take back the rows in {self.place}",
+            "table": f"drop the table {self.place}",
             "ledger": f"forget the epochs, dead letters and state of {self.place}",
             "kept": f"keep {self.place}: what was sent there can't be taken back",
         }
@@ -67,53 +67,34 @@ def plan_reset(prepared: PreparedRun) -> tuple[Removal, ...]:
 
 
 def reset_here(prepared: PreparedRun, removals: tuple[Removal, ...], clock: Clock | None = None) -> None:
-    """Carry out a plan. Raises FlowBusy where the flow runs, ConnectorError where rows can't be taken back.
+    """Carry out a plan. Raises FlowBusy where the flow runs, ConnectorError where a table can't be dropped.
 
     Outputs go first and the ledger last: a reset that was interrupted is simply done again.
     """
     clock = clock or SystemClock()
     environment = prepared.environment
     with flow_lock(prepared.folder, prepared.flow, environment.name), opened_ledger(environment, clock) as ledger:
-        rows = [removal.bound for removal in removals if removal.what == "rows" and removal.bound is not None]
-        if rows:
-            generation = ledger.claim(prepared.flow, version="", holder="reset").generation
-            for bound in rows:
-                _retract(bound, prepared, generation, clock)
         for removal in removals:
-            if removal.what == "folder" and removal.path is not None:
+            if removal.what == "table" and removal.table is not None:
+                drop_table(removal.table.kind, removal.table.options, environment.root)
+            elif removal.what == "folder" and removal.path is not None:
                 _remove(removal.path, prepared.flow)
         ledger.forget_flow(prepared.flow)
 
 
 def _outputs(bound: Bound, prepared: PreparedRun) -> list[Removal]:
     root = prepared.environment.root
-    if bound.dataset.kind in _TABLES:
-        return [Removal("rows", bound.place, bound=bound)]
+    if bound.dataset.kind in DROPS:
+        return [Removal("table", bound.place, table=bound.dataset)]
     if bound.dataset.kind not in _FOLDERS:
-        return [] if bound.dataset.kind in ("console", "memory") else [Removal("kept", bound.place, bound=bound)]
+        return [] if bound.dataset.kind in ("console", "memory") else [Removal("kept", bound.place)]
     folder = root / str(bound.dataset.options["path"])
     if not folder.is_dir():
         return []
     ours = any((folder / mark).exists() for mark in _OWN_MARKS)
     if not ours or folder in (root, *root.parents):
-        return [Removal("kept", f"{bound.place} (no table of Penstock's)", bound=bound)]
-    return [Removal("folder", shown_path(folder, root), folder, bound)]
-
-
-def _retract(bound: Bound, prepared: PreparedRun, generation: int, clock: Clock) -> None:
-    context = Context(
-        flow=prepared.flow,
-        step=bound.step,
-        folder=prepared.folder / "steps" / bound.step,
-        root=prepared.environment.root,
-        clock=clock,
-        key=bound.dataset.key,
-    )
-    sink = open_sink(bound.dataset, context)
-    try:
-        sink.retract(0, generation)
-    finally:
-        sink.close()
+        return [Removal("kept", f"{bound.place} (no table of Penstock's)")]
+    return [Removal("folder", shown_path(folder, root), folder)]
 
 
 def _remove(folder: Path, flow: str) -> None:

@@ -19,9 +19,10 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
+from penstock.control.databases import quoted
 from penstock.control.ledgers import read_ledger
 from penstock.control.project import Environment
-from penstock.control.readers import READERS, Shelf, quoted
+from penstock.control.readers import READERS, Shelf
 from penstock.control.tables import TableFacts, environment_tables
 from penstock.errors import ConnectorError, QueryError, did_you_mean
 from penstock.ledger import Ledger, dead_letter_frame, epoch_frame

@@ -129,18 +129,20 @@ class _Run:
 
     def _lines(self, worker: Thread, interrupts: Interrupts) -> None:
         """A line a second while something happens, one in ten seconds while nothing does."""
-        told_stopping, last, printed_s = False, None, self._clock.stopwatch_s()
+        told_stopping, last, printed_s = False, "", self._clock.stopwatch_s()
         while worker.is_alive():
             worker.join(REFRESH_S)
             if interrupts.asked and not told_stopping:
                 told_stopping = True
                 error_screen().print(STOPPING)
             progress, waited_s = self._progress, self._clock.stopwatch_s() - printed_s
-            if progress is None or waited_s < LINE_S or (progress == last and waited_s < QUIET_LINE_S):
+            if progress is None or waited_s < LINE_S:
                 continue
-            last, printed_s = progress, self._clock.stopwatch_s()
-            sys.stdout.write(plain_line(progress, now_us=self._clock.now_us()) + "\n")
-            sys.stdout.flush()
+            line = plain_line(progress, now_us=self._clock.now_us())
+            if progress.phase != "idle" or waited_s >= QUIET_LINE_S or not last.endswith("idle"):
+                last, printed_s = progress.phase, self._clock.stopwatch_s()
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
 
 
 def _params(given: list[str]) -> dict[str, str]:

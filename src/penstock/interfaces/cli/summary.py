@@ -25,7 +25,7 @@ def print_summary(out: Console, prepared: PreparedRun, result: RunResult, *, ask
     out.print(
         f"  {count_text(result.rows_in)} rows in, {count_text(result.rows_out)} out, "
         f"{count_text(result.rows_late)} late, {count_text(result.rows_dead)} dead letters; "
-        f"{count_text(result.epochs)} epochs in {age_text(result.seconds)}"
+        f"{count_text(result.epochs)} epoch{'' if result.epochs == 1 else 's'} in {age_text(result.seconds)}"
         + (f" ({count_text(rate)} rows/s)" if result.epochs else ""),
         markup=False,
     )
