@@ -170,6 +170,7 @@ def test_a_library_counts_by_name(author: Author) -> None:
 
     assert dumps == author.version("import json\n\nchange = json.dumps")
     assert dumps != author.version("import json\nchange = json.loads")
+    assert author.version("change = ps.not_null") != author.version("change = ps.unique")
 
 
 def test_expressions_count_as_they_are_built() -> None:

@@ -62,12 +62,12 @@ def test_what_does_not_fit_is_told(default: float, words: str) -> None:
 def test_a_default_is_a_plain_value() -> None:
     """A list can't be given on a command line."""
     with pytest.raises(ConfigError, match="the default of parameter 'p' is a list"):
-        ps.param("p", [1])  # type: ignore[type-var]
+        ps.param("p", [1])  # type: ignore[call-overload]
 
 
 def test_what_nobody_asks_for_is_told() -> None:
     """A typo after `--set` is an error that names what there is; the environment's values may go unused."""
-    with giving({"rat": "1"}, {"other": 1}) as scope:
+    with giving({"rate": "2", "rat": "1"}, {"other": 1}) as scope:
         ps.param("rate", 1)
     with pytest.raises(ConfigError) as caught:
         scope.check("f")

@@ -15,7 +15,7 @@ from penstock.analysis.facts import StepFacts
 from penstock.errors import SchemaError, did_you_mean
 from penstock.flow import Definition, Step, ops
 
-__all__ = ["POLARS_ERRORS", "Fault", "Here", "StepFaulty", "columns_text", "report", "type_text"]
+__all__ = ["POLARS_ERRORS", "Fault", "Here", "StepFaulty", "columns_text", "report", "shortened", "type_text"]
 
 Op_co = TypeVar("Op_co", bound=ops.Operation, covariant=True)
 
@@ -101,14 +101,17 @@ class Here(Generic[Op_co]):
     def polars(self, error: BaseException, schema: pl.Schema, *, expression: str = "") -> None:
         """Note what Polars had against an expression, in words of ours."""
         text = str(error)
-        original = _shortened(text)
+        original = shortened(text)
+        first, _, rest = original.partition("\n")
         found = _MISSING_POLARS.search(text)
         if isinstance(error, pl.exceptions.ColumnNotFoundError):
             name = found["name"] if found else text.splitlines()[0].strip()
             self.missing(name, schema, of=f" for {expression}" if expression else "", original=original)
             return
         subject = expression or "the condition"
-        self.fault(f"{subject} does not fit: {_sentence(error, original)}", schema=schema, original=original)
+        sentence = _sentence(error, first)
+        cause = rest.strip() if first.startswith(sentence) else original
+        self.fault(f"{subject} does not fit: {sentence}", schema=schema, original=cause)
 
     def duckdb(self, error: duckdb.Error, schema: pl.Schema, query: str) -> None:
         """Note what DuckDB had against a query, in words of ours."""
@@ -130,16 +133,15 @@ class Here(Generic[Op_co]):
         self.fault(message, hint=hint, schema=schema, original=text)
 
 
-def _sentence(error: BaseException, original: str) -> str:
+def _sentence(error: BaseException, first: str) -> str:
     if isinstance(error, pl.exceptions.StructFieldNotFoundError):
-        return f"the struct has no field {original.splitlines()[0]!r}"
+        return f"the struct has no field {first!r}"
     if isinstance(error, pl.exceptions.DuplicateError):
         return "two of its columns have the same name"
-    first = original.splitlines()[0] if original else type(error).__name__
-    return first.rstrip(".")
+    return first.rstrip(".") or type(error).__name__
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """Polars' message without its query plan, which says nothing of an empty frame."""
     return text.split("\n\nResolved plan until failure", 1)[0].split("; valid columns:", 1)[0].strip()
 
@@ -203,5 +205,5 @@ def _details(step: Step, fault: Fault, indent: str) -> list[str]:
     if fault.original:
         original = fault.original.strip().splitlines()
         lines.append(f"{indent}cause:   {original[0]}")
-        lines += [f"{indent}         {line}".rstrip() for line in original[1:] if line.strip()]
+        lines += [f"{indent}         {line}".replace("\t", "    ").rstrip() for line in original[1:] if line.strip()]
     return lines

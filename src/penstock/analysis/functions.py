@@ -12,7 +12,7 @@ import polars as pl
 
 from penstock.analysis.declared import to_schema
 from penstock.analysis.expressions import empty
-from penstock.analysis.faults import Here
+from penstock.analysis.faults import Here, shortened
 from penstock.flow import ops
 
 __all__ = ["map_batches_schema", "map_schema"]
@@ -48,7 +48,7 @@ def map_batches_schema(here: Here[ops.MapBatches]) -> pl.Schema:
             f"{name} could not be tried on a frame without rows: {type(error).__name__}: {_first_line(error)}",
             hint=f"mend it, or tell what it gives: .map_batches({name}, schema={{...}})",
             schema=here.first.schema,
-            original=str(error),
+            original=shortened(str(error)),
         )
     if not isinstance(result, pl.DataFrame):
         here.fail(f"{name} gives a {type(result).__name__}, not a Polars DataFrame", hint="return the frame at its end")

@@ -30,6 +30,7 @@ def sql_schema(here: Here[Any], query: str, schema: pl.Schema) -> pl.Schema:
                     f"the SQL has to be one SELECT, not {_statements_text(statements)}",
                     hint='write it as "select ... from self"',
                 )
+            connection.execute(query)  # its errors show the place in the text, those of `sql` do not
             table = connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
             here.duckdb(error, schema, query)

@@ -99,7 +99,7 @@ def _read(here: Here[ops.Read], source_schemas: Mapping[str, pl.Schema]) -> Step
             time_lost=f"step {here.step.name!r} ({here.step.location}) reads without one: "
             f'add event_time="{example}" to its read(...)',
         )
-    here.need((column,), schema)
+    here.need((column,), schema, of=", which event_time names")
     here.stop_if_faulty()
     dtype = schema[column]
     if not isinstance(dtype, pl.Datetime):
