@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "out"
 """Outside git. What is in it may be removed at any time."""
 DATA = OUT / "data"
-PEERS = OUT / "peers"
+PEERS = OUT / ".peers"
+"""Hidden, so that no tool takes the packages in it for ours."""
 
 
 def say(text: str) -> None:

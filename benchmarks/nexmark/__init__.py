@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from benchmarks.nexmark import joins, running, stateless, windows
 from benchmarks.nexmark.joins import SIDE_ROWS
-from benchmarks.nexmark.oracle import answer, difference
+from benchmarks.nexmark.oracle import answer, difference, without
 from benchmarks.nexmark.query import ENTITIES, LATENESS, Auction, Bid, Entity, Person, Query, SideInput
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "SideInput",
     "answer",
     "difference",
+    "without",
 ]
 
 QUERIES = {

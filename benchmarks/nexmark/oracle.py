@@ -9,7 +9,7 @@ import polars as pl
 
 from benchmarks.nexmark.query import Query
 
-__all__ = ["answer", "difference"]
+__all__ = ["answer", "difference", "without"]
 
 _SHOWN = 5
 _RELATIVE = 1e-12
@@ -37,7 +37,7 @@ def difference(ours: pl.DataFrame, theirs: pl.DataFrame, *, quotients: Sequence[
     left, right = (_plain(frame.select(columns)).sort(exact) for frame in (ours, theirs))
     if left.schema != right.schema:
         return f"types {left.schema} instead of {right.schema}"
-    missing, extra = _without(right, left, exact), _without(left, right, exact)
+    missing, extra = without(right, left, exact), without(left, right, exact)
     if not missing.is_empty() or not extra.is_empty():
         return (
             f"{len(ours)} rows instead of {len(theirs)}; {len(missing)} missing, {len(extra)} too many\n"
@@ -58,7 +58,7 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _without(frame: pl.DataFrame, other: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+def without(frame: pl.DataFrame, other: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """The rows of `frame` that are not in `other`, or more often in `frame`."""
     number = pl.int_range(pl.len()).over(columns).alias("_nth")
     left, right = frame.select(*columns, number), other.select(*columns, number)

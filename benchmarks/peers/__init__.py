@@ -82,7 +82,7 @@ KNOWN = {
 }
 
 
-def run_peer(peer: Peer, query: str, inputs: Mapping[str, Path], *, repeat: int = 2) -> dict[str, Any]:
+def run_peer(peer: Peer, query: str, inputs: Mapping[Any, Path], *, repeat: int = 2) -> dict[str, Any]:
     """Run one query on a peer: `{"seconds": [...], "rows_out": n, "version": "..."}`, seconds without the job's start.
 
     Raises PeerMissing where the peer can't be installed or ends with an error.

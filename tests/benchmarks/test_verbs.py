@@ -1,0 +1,135 @@
+"""Each benchmark runs on little data and prints the JSON that is documented. No figure is judged here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import limits, places, report
+from benchmarks.__main__ import main
+from benchmarks.nexmark import QUERIES, data
+from benchmarks.peers import KNOWN
+from benchmarks.throughput import Size, throughput
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "OUT", tmp_path)
+    monkeypatch.setattr(data, "DATA", tmp_path / "data")
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """Run the command line, which must succeed, and give the one JSON value on its stdout."""
+    assert main([*arguments, "--json"]) == 0
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_throughput(capsys: pytest.CaptureFixture[str]) -> None:
+    """Throughput gives each query beside its limit, found equal, and the mean of the ratios."""
+    figures = told(capsys, "throughput", "--quick", "--rows", "4000", "--pairs", "1")
+
+    assert set(figures["queries"]) == {"q1", "q2", "q5", "q7", "q8"}
+    for figure in figures["queries"].values():
+        assert {"events_per_s", "limit_events_per_s", "ratio_to_limit"} <= set(figure)
+        assert figure["equal"]
+        assert figure["rows_out"] > 0
+    assert figures["geomean_ratio_to_limit"] > 0
+    assert figures["peers"] == {}
+    assert figures["geomean_ratio_to_best_peer"] is None
+
+
+def test_throughput_at_several_budgets() -> None:
+    """Each budget of an epoch has its own figure, and the first one is the query's."""
+    figures = throughput(Size(rows=3_000, pairs=1, budgets=(2_000, 500)), queries=("q2",))["queries"]["q2"]
+
+    assert set(figures["by_epoch_rows"]) == {"2000", "500"}
+    assert figures["events_per_s"] == figures["by_epoch_rows"]["2000"]["events_per_s"]
+
+
+def test_a_wrong_answer_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the engine's rows are not those of the limit, the figures say so and the command fails."""
+    monkeypatch.setitem(limits.LIMITS, "q2", limits.LIMITS["q1"])
+
+    assert main(["throughput", "--quick", "--rows", "2000", "--pairs", "1", "--queries", "q2", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["queries"]["q2"]["equal"] is False
+
+
+def test_latency(capsys: pytest.CaptureFixture[str]) -> None:
+    """Latency gives percentiles, and finds every row of the generator in PostgreSQL once."""
+    figures = told(capsys, "latency", "--seconds", "1", "--rate", "2000")
+
+    assert {"rate_per_s", "p50_ms", "p99_ms", "lost", "duplicated"} <= set(figures)
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+
+
+def test_state(capsys: pytest.CaptureFixture[str]) -> None:
+    """State gives the epochs of both sizes, their ratio and the memory."""
+    figures = told(capsys, "state", "--rows", "20000")
+
+    assert {"epoch_ms_p50_100k_keys", "epoch_ms_p50_10m_keys", "ratio", "rss_mb_10m_keys"} <= set(figures)
+    assert figures["keys"] == [2_000, 20_000]
+    assert figures["ratio"] > 0
+
+
+def test_map(capsys: pytest.CaptureFixture[str]) -> None:
+    """Map gives the rows a second of the step and of the loop, and what the step costs."""
+    figures = told(capsys, "map", "--rows", "1000", "--pairs", "1")
+
+    assert set(figures) == {"map_rows_per_s", "loop_rows_per_s", "ratio"}
+
+
+def test_unknown_peer_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A peer that nobody wrote is named, with those that there are."""
+    with pytest.raises(SystemExit):
+        main(["throughput", "--peers", "storm"])
+
+    assert "storm" in capsys.readouterr().err
+
+
+def test_peers_answer_queries_that_have_a_limit() -> None:
+    """What a peer can do is compared, so each of its queries is one that is measured."""
+    for peer in KNOWN.values():
+        assert set(peer.queries) <= set(limits.LIMITS) <= set(QUERIES)
+        assert (places.ROOT / f"{peer.module.replace('.', '/')}.py").exists()
+
+
+def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table and the plot are replaced, what stands around them stays."""
+    document = tmp_path / "benchmarks.md"
+    monkeypatch.setattr(report, "DOCUMENT", document)
+    monkeypatch.setattr(report, "PLOT", tmp_path / "benchmarks.svg")
+    figure = {"events_per_s": 1_234_567, "limit_events_per_s": 2_000_000, "ratio_to_limit": 0.617}
+    peers = {
+        "spark": {
+            "exactly_once": True,
+            "setting": "some",
+            "version": "4",
+            "queries": {"q1": {"events_per_s": 400_000}},
+        }
+    }
+    figures = {
+        "throughput": {
+            "rows": 3_000_000,
+            "queries": {"q1": {**figure, "by_epoch_rows": {"500000": figure}}},
+            "geomean_ratio_to_limit": 0.617,
+            "peers": peers,
+            "geomean_ratio_to_best_peer": 3.1,
+        },
+        "latency": {"p50_ms": 8.1, "p99_ms": 30.2, "rate_per_s": 50_000, "lost": 0, "duplicated": 0},
+        "state": {"epoch_ms_p50_100k_keys": 5.0, "epoch_ms_p50_10m_keys": 6.0, "rss_mb_10m_keys": 1_000},
+        "map": {"map_rows_per_s": 500_000, "ratio": 1.9},
+    }
+    report.write_report(figures)
+    document.write_text(document.read_text() + "\nBelow.\n")
+    report.write_report(figures)
+    text = document.read_text()
+
+    assert text.count("1.23") == 1
+    assert text.startswith("# Benchmarks")
+    assert text.endswith("Below.\n")
+    assert "<svg" in (tmp_path / "benchmarks.svg").read_text()
