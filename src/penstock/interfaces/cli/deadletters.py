@@ -12,7 +12,7 @@ import typer
 
 from penstock.control import read_ledger
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, FlowName, ProjectFolder, flow_in_ledger
-from penstock.interfaces.cli.screen import NUMBER, TEXT, count_text, print_json, screen, table
+from penstock.interfaces.cli.screen import NUMBER, TEXT, count_text, counted, print_json, screen, table
 from penstock.ledger import DeadLetter
 
 __all__ = ["command"]
@@ -63,7 +63,8 @@ def command(
     out.print(table(columns, rows))
     out.print()
     out.print(
-        f"{name} in {env}: {total:,} dead letters" + (f", the first {limit:,} are shown" if total > limit else "")
+        f"{name} in {env}: {counted(total, 'dead letter')}"
+        + (f", the first {limit:,} are shown" if total > limit else "")
     )
 
 

@@ -42,6 +42,8 @@ class Panel:
 def plain_line(progress: Progress, *, now_us: int) -> str:
     """One line for a log."""
     parts = [f"{time_text(now_us)} {progress.flow} {progress.phase}"]
+    if progress.phase == "loading":
+        return parts[0]
     parts += [f"{name} {value}" for name, value, _ in _facts(progress, now_us)]
     return "  ".join(parts)
 

@@ -20,6 +20,7 @@ __all__ = [
     "TEXT",
     "age_text",
     "count_text",
+    "counted",
     "error_screen",
     "print_bug",
     "print_error",
@@ -101,6 +102,11 @@ def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> 
 def count_text(count: float | None) -> str:
     """1234567 -> `1,234,567`; nothing for None."""
     return "" if count is None else f"{count:,.0f}"
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def time_text(time_us: int | None) -> str:

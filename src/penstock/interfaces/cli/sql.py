@@ -19,7 +19,7 @@ from rich.console import Console
 from penstock.control import QueryResult, SqlSession
 from penstock.errors import ConfigError
 from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
-from penstock.interfaces.cli.screen import NUMBER, TEXT, screen, table
+from penstock.interfaces.cli.screen import NUMBER, TEXT, counted, screen, table
 
 __all__ = ["Format", "command"]
 
@@ -73,10 +73,7 @@ def _print_table(found: QueryResult, limit: int) -> None:
         out.print(made)
     count = len(shown) + left
     out.print()
-    out.print(
-        f"{count:,} row{'' if count == 1 else 's'}"
-        + (f", {len(shown):,} shown; see --rows and --format" if left else "")
-    )
+    out.print(counted(count, "row") + (f", {len(shown):,} shown; see --rows and --format" if left else ""))
 
 
 def _print_upright(out: Console, names: list[str], cells: list[list[str]]) -> None:

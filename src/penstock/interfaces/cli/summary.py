@@ -10,7 +10,7 @@ from rich.console import Console
 
 from penstock.control import PreparedRun, project_for
 from penstock.engine import RunResult
-from penstock.interfaces.cli.screen import TEXT, age_text, count_text, table
+from penstock.interfaces.cli.screen import TEXT, age_text, count_text, counted, table
 
 __all__ = ["print_summary"]
 
@@ -23,15 +23,14 @@ def print_summary(out: Console, prepared: PreparedRun, result: RunResult, *, ask
     out.print(f"{flow} in {environment.name}: {_outcome(result)}", markup=False)
     rate = result.rows_in / result.seconds if result.seconds > 0 else 0.0
     out.print(
-        f"  {count_text(result.rows_in)} rows in, {count_text(result.rows_out)} out, "
-        f"{count_text(result.rows_late)} late, {count_text(result.rows_dead)} dead letters; "
-        f"{count_text(result.epochs)} epoch{'' if result.epochs == 1 else 's'} in {age_text(result.seconds)}"
+        f"  {counted(result.rows_in, 'row')} in, {count_text(result.rows_out)} out, {count_text(result.rows_late)} late, "
+        f"{counted(result.rows_dead, 'dead letter')}; {counted(result.epochs, 'epoch')} in {age_text(result.seconds)}"
         + (f" ({count_text(rate)} rows/s)" if result.epochs else ""),
         markup=False,
     )
     checks = {name: count for name, count in result.checks_failed.items() if count}
     if checks:
-        failed = ", ".join(f"{name} ({count:,} rows)" for name, count in checks.items())
+        failed = ", ".join(f"{name} ({counted(count, 'row')})" for name, count in checks.items())
         out.print(f"  expectations not met: {failed}", markup=False)
     writes = [(bound.logical, bound.place) for bound in prepared.bound if bound.writes]
     out.print()
@@ -51,6 +50,8 @@ def _outcome(result: RunResult) -> str:
         return f"finished, the input is read to its end (epoch {result.last_epoch})"
     if result.stopped:
         return f"stopped cleanly after epoch {result.last_epoch}; the next run goes on behind it"
+    if result.epochs == 0:
+        return "drained, nothing new was there" + (f" after epoch {result.last_epoch}" if result.last_epoch else "")
     return f"drained, nothing waits (epoch {result.last_epoch})"
 
 
