@@ -127,11 +127,11 @@ def _run(out: Console, prepared: PreparedRun, records: Records) -> RunResult:
     out.print(f"[dim]$ {_penstock()} run delays --project {_shown(prepared.loaded.project.root)}[/]")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[told]}"))
     with _stop_signal() as stop, Progress(*columns, TimeElapsedColumn(), console=out, transient=True) as bar:
-        task = bar.add_task("flights", total=records.flights, told="")
+        task = bar.add_task("rows", total=records.flights + records.looked_up, told="")
 
         def show(progress: RunProgress) -> None:
             told = f"epoch {progress.epoch}, {progress.rows_per_s:,.0f} rows/s"
-            bar.update(task, completed=min(progress.rows_in, records.flights), told=told)
+            bar.update(task, completed=progress.rows_in, told=told)
 
         return run_here(prepared, stop=stop, on_progress=show)
 
@@ -183,7 +183,7 @@ def _tell_records(out: Console, records: Records) -> None:
     state = "written to" if records.written else "already in"
     out.print(
         f"{records.flights:,} flights from New York in 2013, with the weather, airlines and aircraft, {state} "
-        f"{_shown(records.folder)} ({size_mb:.0f} MB of JSON lines),\n"
+        f"{_shown(records.folder)} ({size_mb:.0f} MB of JSON lines), "
         "in the order in which the flights were over: a flight that left late is reported late.\n"
         f"These records are real. {records.cut} lines more are ours: copies that are cut off in the middle."
     )
@@ -195,7 +195,8 @@ def _tell_run(out: Console, result: RunResult) -> None:
     elif result.finished:
         rate = result.rows_in / result.seconds if result.seconds else 0.0
         out.print(
-            f"{result.rows_in:,} rows in {result.epochs} epochs, {result.seconds:.1f} s ({rate:,.0f} rows/s); "
+            f"{result.rows_in:,} rows (flights, and the tables that they are joined with) in {result.epochs} epochs, "
+            f"{result.seconds:.1f} s ({rate:,.0f} rows/s);\n"
             f"{result.rows_out:,} rows written, {result.rows_late:,} were too late, {result.rows_dead:,} dead letters"
         )
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,13 @@ _FLIGHTS = {
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The files in `folder`: `flights` real records and `cut` lines of ours beside them; `written`: just now."""
+    """The files in `folder`: `flights` real records, `cut` lines of ours beside them, `looked_up` rows of the tables
+    that they are joined with; `written`: just now.
+    """
 
     folder: Path
     flights: int
+    looked_up: int
     cut: int
     written: bool
 
@@ -48,14 +52,15 @@ def write_records(folder: Path, *, days: int) -> Records:
 
     Raises FileNotFoundError where the data package is not installed.
     """
-    note = folder / f"{days}-days.txt"
+    note = folder / f"{days}-days.json"
     if note.is_file():
-        return Records(folder, int(note.read_text()), CUT_LINES, written=False)
+        counts = json.loads(note.read_text())
+        return Records(folder, counts["flights"], counts["looked_up"], CUT_LINES, written=False)
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*-days.txt"):
+    for old in folder.glob("*-days.json"):
         old.unlink()
     package = _package_data()
-    _lookup_tables(package, folder)
+    looked_up = _lookup_tables(package, folder)
     flights = _in_order_of_arrival(_read_flights(package, days))
     lines = flights.write_ndjson().encode().splitlines(keepends=True)
     step = len(lines) // (CUT_LINES + 1)
@@ -65,8 +70,8 @@ def write_records(folder: Path, *, days: int) -> Records:
     part = folder / "flights.ndjson.part"
     part.write_bytes(b"".join(lines))
     part.replace(folder / "flights.ndjson")
-    note.write_text(str(flights.height))
-    return Records(folder, flights.height, CUT_LINES, written=True)
+    note.write_text(json.dumps({"flights": flights.height, "looked_up": looked_up}))
+    return Records(folder, flights.height, looked_up, CUT_LINES, written=True)
 
 
 def _package_data() -> Path:
@@ -97,8 +102,8 @@ def _in_order_of_arrival(flights: pl.DataFrame) -> pl.DataFrame:
     return flights.sort(pl.col("scheduled") + pl.duration(minutes=minutes), maintain_order=True)
 
 
-def _lookup_tables(package: Path, folder: Path) -> None:
-    """The tables that flights are joined with, as CSV and Parquet."""
+def _lookup_tables(package: Path, folder: Path) -> int:
+    """Write the tables that flights are joined with, as CSV and Parquet; gives how many rows they have."""
     weather = pl.read_csv(package / "weather.csv", null_values=_NULLS, infer_schema_length=None)
     columns = ["origin", pl.col("time_hour").alias("hour"), "temp", "wind_speed", "precip", "visib"]
     weather.select(columns).write_csv(folder / "weather.csv")
@@ -108,3 +113,4 @@ def _lookup_tables(package: Path, folder: Path) -> None:
     planes.select("tailnum", "manufacturer", "model", pl.col("year").alias("built"), "seats").write_parquet(
         folder / "planes.parquet"
     )
+    return weather.height + airlines.height + planes.height
