@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,13 +17,15 @@ from penstock.analysis import Analysis, analyse, needed_columns
 from penstock.clock import Clock, SystemClock, epoch_time
 from penstock.connect import Change, Context, Sink, Source, open_sink, open_source
 from penstock.engine.batch import Epoch
+from penstock.engine.compaction import Compactor
 from penstock.engine.options import Progress, RunOptions, RunResult, StopSignal
 from penstock.engine.planning import Planner
 from penstock.engine.points import Probe, nothing
 from penstock.engine.program import Program
 from penstock.engine.reading import Reader, rows_of
+from penstock.engine.stopwatch import Stopwatch
 from penstock.engine.watermark import WatermarkTracker
-from penstock.errors import ConnectorError, DefinitionError, PenstockError, StepFailed
+from penstock.errors import ConnectorError, DefinitionError, Fenced, LedgerError, PenstockError, StepFailed
 from penstock.flow import Dataset, Definition, Step, flow_version, ops
 from penstock.ledger import (
     EpochPlan,
@@ -32,8 +34,6 @@ from penstock.ledger import (
     Resume,
     SegmentRef,
     StateStore,
-    due,
-    merge,
 )
 
 __all__ = ["run_flow"]
@@ -117,7 +117,7 @@ class _Run:
         self.repeating = False
         self.progress = Progress(definition.name, 0, "loading")
         self.reader: Reader | None = None
-        self.compactor = _Compactor(store)
+        self.compactor = Compactor(store)
 
     def open(self, holder: str) -> None:
         """Connect, check, claim the flow, load its state."""
@@ -142,8 +142,29 @@ class _Run:
         shortest = max((sink.min_epoch_ms for sink in self.sinks.values()), default=0)
         self.planner = Planner(self.definition, self.sources, self.clock, self.options, min_epoch_ms=shortest)
         for name, sink in self.sinks.items():
-            self._patiently(lambda sink=sink: sink.open(self.generation), f"open {name}")  # type: ignore[misc]
+            self._patiently(partial(self._open_sink, name, sink), f"open {name}")
         self.probe("loaded", self.last.epoch if self.last is not None else 0)
+
+    def _open_sink(self, name: str, sink: Sink) -> None:
+        """Raise the sink's fence; refuse a target that knows more epochs of this flow than the ledger does."""
+        known = self.planned.epoch if self.planned is not None else self.last.epoch if self.last is not None else 0
+        hint = "start both anew with `penstock run --reset`, or bring the ledger back from a backup"
+        try:
+            sink.open(self.generation)
+        except Fenced as fenced:
+            if known == 0:
+                fenced.hint = f"if no other process runs this flow, its ledger was lost: {hint}"
+            raise
+        held = sink.last_epoch()
+        if held is not None and held > known:
+            raise LedgerError(
+                f"the target of {name} holds this flow's epochs up to {held}, the ledger knows {known}: it was lost or "
+                "replaced, and going on would write rows twice",
+                flow=self.definition.name,
+                step=name,
+                state_left="nothing was written",
+                hint=hint,
+            )
 
     def loop(self) -> RunResult:
         """Run epochs until there is a reason to stop."""
@@ -192,7 +213,7 @@ class _Run:
 
     def _epoch(self, plan: EpochPlan) -> EpochPlan | None:
         """One epoch from its plan to its commit; gives the plan of the next one where there is one already."""
-        watch = _Stopwatch(self.clock)
+        watch = Stopwatch(self.clock)
         epoch = Epoch(plan.epoch, plan.now_us, plan.seed, self.version)
         assert self.reader is not None
         reader = self.reader
@@ -280,7 +301,7 @@ class _Run:
             sink = self.sinks[name]
             self.probe("before-write", plan.epoch)
             receipts[name] = self._patiently(
-                lambda sink=sink, change=change: sink.write(plan.epoch, self.generation, change),  # type: ignore[misc]
+                partial(sink.write, plan.epoch, self.generation, change),
                 f"write {name}",
             )
             self.probe("after-write", plan.epoch)
@@ -397,53 +418,3 @@ class _Run:
             stopped=self.stop.requested,
             checks_failed=dict(self.checks_failed),
         )
-
-
-class _Compactor:
-    """Merges state files in a thread of its own; the loop makes the result a fact between two epochs."""
-
-    def __init__(self, store: StateStore) -> None:
-        self._store = store
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="penstock-compact")
-        self._job: tuple[list[SegmentRef], Future[SegmentRef]] | None = None
-        self.segments: list[SegmentRef] = []
-
-    def step(self) -> tuple[list[SegmentRef], SegmentRef] | None:
-        """Begin a merge that is due; give (old, new) of one that is done."""
-        if self._job is None:
-            group = due(self.segments)
-            if group:
-                self._job = (group, self._pool.submit(merge, self._store, group))
-            return None
-        group, job = self._job
-        if not job.done():
-            return None
-        self._job = None
-        new = job.result()
-        place = self.segments.index(group[0])
-        self.segments[place : place + len(group)] = [new]
-        return group, new
-
-    def close(self) -> None:
-        """Let a merge end; its file is pruned by the next process."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Stopwatch:
-    """Times the phases of an epoch."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._began_s = self._lap_s = clock.stopwatch_s()
-        self.laps_ms: dict[str, float] = {}
-
-    def lap(self, phase: str) -> None:
-        """The phase that ends now."""
-        now_s = self._clock.stopwatch_s()
-        self.laps_ms[phase] = round((now_s - self._lap_s) * 1000, 3)
-        self._lap_s = now_s
-
-    @property
-    def total_s(self) -> float:
-        """Since the beginning."""
-        return self._clock.stopwatch_s() - self._began_s

@@ -179,13 +179,12 @@ class Program:
 
     def _computable(self, operator: Operator, rows: Rows, epoch: Epoch) -> pl.DataFrame:
         """The rows on which the operator's expressions can be computed; the others become dead letters."""
-        refused: list[tuple[int, BaseException]] = []
 
         def probe(frame: pl.DataFrame) -> pl.DataFrame:
             operator.probe(frame)
             return frame
 
-        good = isolate(probe, rows.frame, lambda position, error: refused.append((position, error)))
+        good, refused = isolate(probe, rows.frame, rows.frame.clear(), operator.place.name)
         rows.bury(operator.place.name, refused, epoch)
         return good
 

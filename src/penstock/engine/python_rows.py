@@ -7,10 +7,9 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["dicts_of", "flat_mapped", "frame_of", "mapped"]
+from penstock.engine.isolate import Refused
 
-Refused = list[tuple[int, BaseException]]
-"""Positions in what was given, with what was wrong."""
+__all__ = ["dicts_of", "flat_mapped", "frame_of", "mapped"]
 
 
 def dicts_of(frame: pl.DataFrame) -> Iterable[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from penstock.engine.batch import Epoch, row_json
-from penstock.engine.isolate import isolate
+from penstock.engine.isolate import Refused, hold_share, isolate
 
 __all__ = ["Origin", "Rows", "Transform"]
 
@@ -25,10 +25,12 @@ ROW = "__row"
 class Transform:
     """One stateless step: `lazy` where it is Polars expressions, `eager` in any case.
 
-    `rowwise`: every row that comes out is a row that came in, and a column `__row` would survive (`carrying`).
+    `carrying`: the same with a column `__row` kept, where every row that comes out is one that came in. `empty`: its
+    results without any row; functions of an author are never called with an empty frame.
     """
 
     step: str
+    empty: pl.DataFrame
     eager: Callable[[pl.DataFrame], pl.DataFrame]
     lazy: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None
     carrying: Callable[[pl.DataFrame], pl.DataFrame] | None = None
@@ -104,11 +106,9 @@ class Rows:
         self._advance(part, result)
 
     def _step(self, transform: Transform, epoch: Epoch) -> None:
-        frame = self.frame
-        refused: list[tuple[int, BaseException]] = []
-        result = isolate(transform.eager, frame, lambda position, error: refused.append((position, error)))
+        result, refused = isolate(transform.eager, self.frame, transform.empty, transform.step)
         if refused:
-            self._bury(transform.step, refused, epoch)
+            self.bury(transform.step, refused, epoch)
             # Tracing further failures by position would be off by the rows that went.
             self.origin_lost()
         self._advance([transform], result)
@@ -127,11 +127,9 @@ class Rows:
         if self.origin is not None:
             self.origin = Origin(self.origin.source, (), self.origin.planned)
 
-    def bury(self, step: str, refused: list[tuple[int, BaseException]], epoch: Epoch) -> None:
-        """Write dead letters for rows of the frame (which has no todo left)."""
-        self._bury(step, refused, epoch)
-
-    def _bury(self, step: str, refused: list[tuple[int, BaseException]], epoch: Epoch) -> None:
+    def bury(self, step: str, refused: Refused, epoch: Epoch) -> None:
+        """Write dead letters for rows of the frame (which has no todo left). Raises StepFailed where they are most."""
+        hold_share(step, refused, self.frame.height)
         places = self._places()
         for position, error in refused:
             row = self.frame.row(position, named=True)

@@ -34,11 +34,12 @@ def expressions_of(given: tuple[Any, ...]) -> list[pl.Expr]:
 
 def transform_of(step: Step, facts: StepFacts) -> Transform | None:
     """The transformation of a stateless step that works on frames; None for those that work on rows."""
-    operation = step.operation
+    operation, empty = step.operation, facts.schema.to_frame()
     if isinstance(operation, ops.Filter):
         predicate = operation.predicate
         return Transform(
             step.name,
+            empty,
             eager=lambda frame: frame.filter(predicate),
             lazy=lambda query: query.filter(predicate),
             carrying=lambda frame: frame.filter(predicate),
@@ -47,6 +48,7 @@ def transform_of(step: Step, facts: StepFacts) -> Transform | None:
         added = expressions_of(operation.expressions)
         return Transform(
             step.name,
+            empty,
             eager=lambda frame: frame.with_columns(added),
             lazy=lambda query: query.with_columns(added),
             carrying=lambda frame: frame.with_columns(added),
@@ -55,14 +57,15 @@ def transform_of(step: Step, facts: StepFacts) -> Transform | None:
         selected = expressions_of(operation.expressions)
         return Transform(
             step.name,
+            empty,
             eager=lambda frame: frame.select(selected),
             lazy=lambda query: query.select(selected),
             carrying=lambda frame: frame.select(*selected, ROW),
         )
     if isinstance(operation, ops.Sql):
-        return Transform(step.name, eager=_Sql(operation.query, facts.schema))
+        return Transform(step.name, empty, eager=_Sql(operation.query, facts.schema))
     if isinstance(operation, ops.MapBatches):
-        return Transform(step.name, eager=_fitted(step.name, operation.function, facts.schema))
+        return Transform(step.name, empty, eager=_fitted(step.name, operation.function, facts.schema))
     return None
 
 

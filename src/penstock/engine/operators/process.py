@@ -124,7 +124,7 @@ class Processed(Operator):
                 ttl = row.get("__ttl")
                 timers[0 if kind == "event" else 1] = None
                 no_timer = due is None or (kind == "event" and marks.after_us is not None and due > marks.after_us)
-                if no_timer and ttl is not None:
+                if no_timer and kind == "event" and ttl is not None:
                     # Not a timer but the time to live: the key is forgotten.
                     after.append({**key, "__gone": True})
                     continue

@@ -1,0 +1,39 @@
+"""Merging state files beside the epoch loop."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from penstock.ledger import SegmentRef, StateStore, due, merge
+
+__all__ = ["Compactor"]
+
+
+class Compactor:
+    """Merges state files in a thread of its own; the loop makes the result a fact between two epochs."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="penstock-compact")
+        self._job: tuple[list[SegmentRef], Future[SegmentRef]] | None = None
+        self.segments: list[SegmentRef] = []
+
+    def step(self) -> tuple[list[SegmentRef], SegmentRef] | None:
+        """Begin a merge that is due; give (old, new) of one that is done."""
+        if self._job is None:
+            group = due(self.segments)
+            if group:
+                self._job = (group, self._pool.submit(merge, self._store, group))
+            return None
+        group, job = self._job
+        if not job.done():
+            return None
+        self._job = None
+        new = job.result()
+        place = self.segments.index(group[0])
+        self.segments[place : place + len(group)] = [new]
+        return group, new
+
+    def close(self) -> None:
+        """Let a merge end; its file is pruned by the next process."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
