@@ -22,22 +22,13 @@ DOCUMENT = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "benchmarks.svg"
 BEGIN, END = "<!-- figures: written by `make bench` -->", "<!-- end of figures -->"
 MILLION = 1_000_000
-TEXT = f"""# Benchmarks
-
-What is measured, how, and against what, is in `benchmarks/`. `make bench` runs everything and writes the figures below;
-`python -m benchmarks throughput --peers spark,flink,pathway,bytewax` runs other engines beside it.
-
-{BEGIN}
-{END}
-"""
 
 
 def write_report(figures: Mapping[str, Any]) -> Path:
     """Put the figures between the marks of `docs/benchmarks.md` and draw the plot; gives the document."""
-    text = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else TEXT
+    text = DOCUMENT.read_text(encoding="utf-8")
     body = "\n".join((BEGIN, "", _machine(), "", *_throughput(figures["throughput"]), *_others(figures), END))
     marked = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    DOCUMENT.parent.mkdir(parents=True, exist_ok=True)
     DOCUMENT.write_text(marked.sub(lambda _: body, text), encoding="utf-8")
     _plot(figures["throughput"])
     return DOCUMENT
@@ -79,7 +70,7 @@ def _throughput(told: Mapping[str, Any]) -> list[str]:
         for name, figure in queries.items()
     ]
     lines = [
-        f"## Throughput, in millions of events a second ({told['rows']:,} JSON lines, exactly-once Parquet files)",
+        f"### Throughput, in millions of events a second ({told['rows']:,} JSON lines, exactly-once Parquet files)",
         "",
         "![throughput](benchmarks.svg)",
         "",
@@ -99,7 +90,7 @@ def _throughput(told: Mapping[str, Any]) -> list[str]:
 def _others(figures: Mapping[str, Any]) -> list[str]:
     live, keys, mapped = figures["latency"], figures["state"], figures["map"]
     return [
-        "## Latency, state, row-wise Python",
+        "### Latency, state, row-wise Python",
         "",
         *_table(
             ["what", "figure"],

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 import penstock as ps
-from penstock.flow import Stream
 
 __all__ = ["ENTITIES", "LATENESS", "Auction", "Bid", "Entity", "Person", "Query", "SideInput", "read"]
 
@@ -91,7 +90,7 @@ class Query:
         return (self.build.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def read(flow: ps.Flow, entity: Entity) -> Stream:
+def read(flow: ps.Flow, entity: Entity) -> ps.Stream:
     """One of the three streams of the auction site, in event time."""
     topic = ps.topic(entity, schema=ENTITIES[entity])
     return flow.read(topic, event_time="date_time", lateness=LATENESS, name=entity)

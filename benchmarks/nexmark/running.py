@@ -8,7 +8,6 @@ import polars as pl
 
 import penstock as ps
 from benchmarks.nexmark.query import Query, read
-from penstock.flow import Stream
 
 __all__ = ["LONGEST_AUCTION", "QUERIES"]
 
@@ -27,7 +26,7 @@ RANKS = {
 DAY = pl.col("date_time").dt.strftime("%Y-%m-%d")
 
 
-def _in_time(flow: ps.Flow) -> Stream:
+def _in_time(flow: ps.Flow) -> ps.Stream:
     """Each bid with its auction, where it came while the auction was open."""
     auctions, bids = read(flow, "auction"), read(flow, "bid")
     offers = bids.select("bidder", "price", "date_time", id=pl.col("auction"), bid_extra=pl.col("extra"))

@@ -101,6 +101,7 @@ def test_peers_answer_queries_that_have_a_limit() -> None:
 def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table and the plot are replaced, what stands around them stays."""
     document = tmp_path / "benchmarks.md"
+    document.write_text(f"Above.\n\n{report.BEGIN}\nold\n{report.END}\n\nBelow.\n")
     monkeypatch.setattr(report, "DOCUMENT", document)
     monkeypatch.setattr(report, "PLOT", tmp_path / "benchmarks.svg")
     figure = {"events_per_s": 1_234_567, "limit_events_per_s": 2_000_000, "ratio_to_limit": 0.617}
@@ -125,11 +126,11 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
         "map": {"map_rows_per_s": 500_000, "ratio": 1.9},
     }
     report.write_report(figures)
-    document.write_text(document.read_text() + "\nBelow.\n")
     report.write_report(figures)
     text = document.read_text()
 
     assert text.count("1.23") == 1
-    assert text.startswith("# Benchmarks")
+    assert "old" not in text
+    assert text.startswith("Above.\n")
     assert text.endswith("Below.\n")
     assert "<svg" in (tmp_path / "benchmarks.svg").read_text()
