@@ -65,6 +65,7 @@ class DeltaSink(Sink):
         self._epochs_id = f"{context.flow}/{context.step}"
         self._fence_id = f"{self._epochs_id}#generation"
         self._generation: int | None = None
+        self._empty_epoch = -1
         self._lock = threading.RLock()
         self._log: DeltaLog | None = None
         self._files: DeltaFiles | None = None
@@ -91,12 +92,12 @@ class DeltaSink(Sink):
             return self._retract(first_epoch, generation)
 
     def last_epoch(self) -> int | None:
-        """The last epoch with rows that is committed and not taken back."""
+        """The last epoch that is committed and not taken back, or that this sink was told to have no rows."""
         with self._lock:
-            if self._log is None:
-                return None
-            self._log.catch_up()
-            last = self._log.transactions.get(self._epochs_id, -1)
+            last = self._empty_epoch
+            if self._log is not None:
+                self._log.catch_up()
+                last = max(last, self._log.transactions.get(self._epochs_id, -1))
             return None if last < 0 else last
 
     def close(self) -> None:
@@ -108,6 +109,7 @@ class DeltaSink(Sink):
     def _write(self, epoch: int, generation: int, change: Change) -> Receipt:
         if self._log is None:
             if change.is_empty:
+                self._empty_epoch = epoch
                 return {"rows": 0}
             self._open_table(stored_schema(change.rows.schema))
         log, files = self._parts()
@@ -119,6 +121,7 @@ class DeltaSink(Sink):
             last = log.transactions.get(self._epochs_id, -1)
             if epoch > last:
                 if stored.is_empty:
+                    self._empty_epoch = epoch
                     return receipt
                 base = log.files
             else:
@@ -133,6 +136,7 @@ class DeltaSink(Sink):
         return {**receipt, "version": log.version}
 
     def _retract(self, first_epoch: int, generation: int) -> Receipt:
+        self._empty_epoch = -1
         if self._log is None:
             return {"rows": 0}
         log, files = self._parts()
@@ -180,7 +184,7 @@ class DeltaSink(Sink):
         log = DeltaLog(self.table, (self._epochs_id, self._fence_id), self.context.clock)
         files = DeltaFiles(self.table, table_schema(found), self.context.key, self.context.clock)
         generation = self._generation
-        assert generation is not None  # noqa: S101 - write comes after open
+        assert generation is not None
         with self._lock:
             self._log, self._files = log, files
             self._raise_fence(log, generation)

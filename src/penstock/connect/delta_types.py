@@ -57,7 +57,7 @@ def table_schema(table: DeltaTable) -> pl.Schema:
     """The columns of a table as Polars types."""
     exported: Any = table.schema().to_arrow()
     frame = pl.from_arrow(pa.schema(exported).empty_table())
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table becomes a frame
+    assert isinstance(frame, pl.DataFrame)
     return frame.schema
 
 
@@ -115,6 +115,8 @@ def _cast(series: pl.Series, dtype: pl.DataType) -> pl.Series:
     try:
         if isinstance(series.dtype, pl.Duration):
             return series.dt.total_microseconds()
+        if series.dtype == pl.Time:
+            return series.dt.to_string("%H:%M:%S%.9f")  # a plain cast drops the fraction
         if isinstance(series.dtype, pl.Array):
             series = series.arr.to_list()
         return series.cast(dtype)

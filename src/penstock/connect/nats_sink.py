@@ -110,6 +110,7 @@ class NatsSink(Sink):
         self._name = f"{context.flow}/{context.step}"
         self._stream = Stream(resolve(str(dataset.options["url"]), context.root), name, context.clock)
         self._chain: Chain | None = None
+        self._empty_epoch: int | None = None
 
     def open(self, generation: int) -> None:
         """Create the stream where it is missing, and publish the fence."""
@@ -122,10 +123,12 @@ class NatsSink(Sink):
             return self._write(epoch, generation, change)
 
     def last_epoch(self) -> int | None:
-        """The epoch of the newest row in the stream."""
-        stored = self._stream.surely_last_message(self.subject)
+        """The epoch of the newest row in the stream, or the one that this sink was last told to have no rows."""
+        with naming(self.context):
+            stored = self._stream.surely_last_message(self.subject)
         row = Row.of(stored) if stored is not None else None
-        return row.epoch if row is not None else None
+        known = [epoch for epoch in (row.epoch if row else None, self._empty_epoch) if epoch is not None]
+        return max(known, default=None)
 
     def close(self) -> None:
         """End the connection."""
@@ -168,6 +171,7 @@ class NatsSink(Sink):
             published += done - begin
             if done == len(lines):
                 self._chain = chain
+                self._empty_epoch = None if lines else epoch
                 return {"rows": len(lines), "published": published}
             stuck = stuck + 1 if done == begin else 1
             if stuck > ATTEMPTS:

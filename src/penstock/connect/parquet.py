@@ -21,6 +21,8 @@ import shutil
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import polars as pl
+
 from penstock.clock import new_id
 from penstock.connect.contract import Change, Context, Delivery, Receipt, Sink
 from penstock.connect.disk import ParquetCompression, disk_error, sync_file, sync_folder, write_parquet_durably
@@ -29,7 +31,6 @@ from penstock.flow import Dataset
 
 __all__ = ["ParquetSink"]
 
-EPOCH_FILE = re.compile(r"epoch-(\d{12,})\.parquet")
 GENERATION = re.compile(r"\.gen-(\d+)")
 OWNER = ".penstock.json"
 COMPRESSIONS = get_args(ParquetCompression)
@@ -59,6 +60,7 @@ class ParquetSink(Sink):
                 hint=f"use one of {', '.join(COMPRESSIONS)}",
             )
         self._compression = cast("ParquetCompression", compression)
+        self._empty_epoch: int | None = None
         if context.key:
             raise ConfigError(
                 f"parquet sink: files can't hold rows that update (key: {', '.join(context.key)})",
@@ -66,6 +68,15 @@ class ParquetSink(Sink):
                 step=context.step,
                 hint="write to a table with a key: delta, duckdb or postgres",
             )
+
+    @property
+    def _ending(self) -> str:
+        """How the files' names end. `connect.files_sink` has other files behind the same fence."""
+        return ".parquet"
+
+    @property
+    def _epoch_file(self) -> re.Pattern[str]:
+        return re.compile(rf"epoch-(\d{{12,}}){re.escape(self._ending)}")
 
     def open(self, generation: int) -> None:
         """Create the folder, own it, and take the right to rename into it from all older generations."""
@@ -99,8 +110,9 @@ class ParquetSink(Sink):
         try:
             if change.rows.is_empty():
                 removed = self._remove(final, generation)
+                self._empty_epoch = epoch
                 return {"rows": 0, "replaced": removed}
-            size_bytes = write_parquet_durably(change.rows, staged, compression=self._compression)
+            size_bytes = self._store(change.rows, staged)
             staged.rename(final)
             sync_folder(self.folder)
         except FileNotFoundError as error:
@@ -122,11 +134,17 @@ class ParquetSink(Sink):
             raise self._lost(generation, first_epoch, error) from error
         except OSError as error:
             raise disk_error(error, self.folder, flow=self.context.flow, step=self.context.step) from error
+        self._empty_epoch = None
         return {"rows": 0, "epochs": len(doomed)}
 
     def last_epoch(self) -> int | None:
-        """The newest epoch that has a file."""
-        return max(self._epochs(), default=None)
+        """The newest epoch that has a file, or that this sink was told to have no rows."""
+        empty = [] if self._empty_epoch is None else [self._empty_epoch]
+        return max([*self._epochs(), *empty], default=None)
+
+    def _store(self, rows: pl.DataFrame, path: Path) -> int:
+        """Write a file and bring it to the disk; gives its size in bytes. Raises OSError."""
+        return write_parquet_durably(rows, path, compression=self._compression)
 
     def _remove(self, final: Path, generation: int) -> bool:
         """Take a file away through the gate. Gives whether there was one; raises FileNotFoundError when fenced."""
@@ -194,7 +212,7 @@ class ParquetSink(Sink):
         return self._numbers(GENERATION)
 
     def _epochs(self) -> list[int]:
-        return self._numbers(EPOCH_FILE)
+        return self._numbers(self._epoch_file)
 
     def _numbers(self, pattern: re.Pattern[str]) -> list[int]:
         if not self.folder.is_dir():
@@ -205,4 +223,4 @@ class ParquetSink(Sink):
         return self.folder / f".gen-{generation}"
 
     def _file(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:012d}.parquet"
+        return self.folder / f"epoch-{epoch:012d}{self._ending}"
