@@ -31,6 +31,7 @@ SINK_STATE = "the epoch is there whole or not at all; writing it again leaves it
 _SETTINGS = (
     "set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; "
     "set extra_float_digits = 1; set client_encoding = 'UTF8'; set client_min_messages = 'warning'; "
+    "set jit = off; "  # compiling a statement takes longer than an epoch
     f"set lock_timeout = '{LOCK_TIMEOUT_S}s'; set idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'"
 )
 
