@@ -62,7 +62,7 @@ def reopened(place: tuple[str, str, str]) -> Ledger:
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 23))])
 def test_every_acknowledged_epoch_survives_a_kill(place: tuple[str, str, str], seed: int) -> None:
     """Killed three times at a random moment: all that was acknowledged is there once, with what belongs to it."""
     random = seeded(seed)
