@@ -229,8 +229,8 @@ def test_values_of_all_types(origin: Origin) -> None:
     origin.do("create type mood as enum ('good')")
     origin.do(
         "create table events (id int, i2 smallint, f4 real, f8 double precision, n numeric(10, 2), many numeric, "
-        "b bool, s text, c varchar(5), d date, t time, ts timestamp, tz timestamptz, by bytea, u uuid, j jsonb, m mood, "
-        "p positive, il int[], sl text[], iv interval)"
+        "b bool, s text, c varchar(5), d date, t time, ts timestamp, tz timestamptz, by bytea, u uuid, j jsonb, "
+        "m mood, p positive, il int[], sl text[], iv interval)"
     )
     origin.do(
         "insert into events values (1, -5, 0.1, 'NaN', 1.50, 123456789012345678901234567890.123456789012345678, true, "
