@@ -447,6 +447,28 @@ def test_killed_writers_leave_each_epoch_once(tmp_path: Path) -> None:
     assert found["n"].to_list() == list(range(1, len(found) + 1))
 
 
+@pytest.mark.crash
+def test_stopped_process_that_wakes_up_is_fenced(tmp_path: Path) -> None:
+    """A process stopped by SIGSTOP while it writes ends with Fenced after SIGCONT, and has added nothing since."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path), "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    SystemClock().sleep(0.1)
+    process.send_signal(signal.SIGSTOP)
+    sink = sink_at(tmp_path)
+    sink.open(2)
+    last = sink.last_epoch() or 0
+    sink.write(last + 1, 2, rows(-1))
+    process.send_signal(signal.SIGCONT)
+    _, errors = process.communicate(timeout=60)
+
+    assert b"Fenced" in errors
+    expected = [-1, *(n for n in range(1, last + 1) for _ in range(2))]
+    assert numbers_in(tmp_path) == expected
+
+
 def test_source_reads_versions_in_order(tmp_path: Path) -> None:
     """What the table has at the start comes first, then each version's rows; a budget may cut a version."""
     sink = sink_at(tmp_path)
