@@ -124,6 +124,7 @@ def test_a_merge_of_deltas_keeps_deletes_and_a_whole_one_drops_them() -> None:
     assert merged.deletes is not None
     assert merged.deletes.rows() == [(1,)]
     assert (whole.first, whole.last) == (0, 3)
+    assert merge(store, [base, first]).first == 0, "nothing is before epoch 1"
     assert store.read(whole).tables[0].deletes is None
     assert store.load([whole])["t"].rows.rows() == [(2, 1)]
 
