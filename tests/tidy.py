@@ -46,7 +46,7 @@ BROAD_EXCEPT_ALLOWED: Mapping[str, str] = {
     "src/penstock/control/loading.py:_load_module": "runs the author's module, SystemExit and all",
     "src/penstock/engine/isolate.py:isolate.attempt": "the epoch loop meets the author's code: a bad row raises anything",
     "src/penstock/engine/loop.py:_Run._run": "the epoch loop: what no step foresaw stops the flow with its name",
-    "src/penstock/engine/operators/process.py:Processed._guarded": "the epoch loop meets the author's code",
+    "src/penstock/engine/operators/process.py:Processed._done": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:flat_mapped": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:mapped": "the epoch loop meets the author's code",
     "src/penstock/interfaces/cli/main.py:_guarded": "CLI main: whatever comes is shown to a person",

@@ -1,1 +1,1 @@
-"""Processes really killed, at every named point in the life of an epoch and at random, and what the sinks hold after."""
+"""Processes really killed, at every named point in the life of an epoch and at random."""

@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> None:
     rows = sum(sum(record.rows_in.values()) for record in records)
     late = sum(record.rows_late for record in records)
     numbers = [record.epoch for record in records]
-    sys.stdout.write(f"finished {result.finished} {rows} {letters} {late} {numbers == list(range(1, len(numbers) + 1))}\n")
+    gapless = numbers == list(range(1, len(numbers) + 1))
+    sys.stdout.write(f"finished {result.finished} {rows} {letters} {late} {gapless}\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 __all__ = ["KeyContext", "ProcessFunction", "Row"]
@@ -34,12 +35,12 @@ class KeyContext(Protocol):
         """The watermark before this epoch; None where the stream has no event time or saw nothing yet."""
         ...
 
-    def set_timer(self, time_us: int) -> None:
-        """Call `on_timer` when the watermark reaches `time_us`. A key has one such timer; setting it again moves it."""
+    def set_timer(self, time: int | datetime) -> None:
+        """Call `on_timer` when the watermark reaches `time`. A key has one such timer; setting it again moves it."""
         ...
 
-    def set_processing_timer(self, time_us: int) -> None:
-        """Call `on_timer` when the processing time reaches `time_us`. A key has one; setting it again moves it."""
+    def set_processing_timer(self, time: int | datetime) -> None:
+        """Call `on_timer` when the processing time reaches `time`. A key has one; setting it again moves it."""
         ...
 
     def clear(self) -> None:
@@ -48,7 +49,9 @@ class KeyContext(Protocol):
 
 
 class ProcessFunction(Protocol):
-    """An author's keyed function. A plain function does where there are no timers."""
+    """An author's keyed function. A plain function does where there are no timers; else an object that has also
+    `on_timer(context, time_us)`, called with the time for which the timer was set.
+    """
 
     def __call__(self, context: KeyContext, rows: list[Row]) -> Iterable[Row] | None:
         """The rows that came for one key in an epoch, in order, to the rows that go on."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -13,49 +15,62 @@ from penstock.engine.expiry import NEVER_US
 from penstock.engine.index import ABSENT
 from penstock.engine.keyed import KeyedTable
 from penstock.engine.operators.contract import Operator, Place
-from penstock.engine.python_rows import frame_of
+from penstock.engine.python_rows import dicts_of, frame_of
 from penstock.flow import ops
 
 __all__ = ["Processed"]
 
 EVENT = "__timer"
 PROCESSING = "__processing_timer"
+TTL = "__ttl"
+_TIMER_ROUNDS = 1_000
+"""How often a timer may set another one in the past before the rest has to wait for the next epoch."""
 
 
+@dataclass(slots=True)
 class _Key:
     """`KeyContext` as the author's function sees it; collects what it did."""
 
-    def __init__(
-        self,
-        key: dict[str, Any],
-        state: dict[str, Any],
-        timers: list[int | None],
-        now_us: int,
-        watermark_us: int | None,
-    ) -> None:
-        self.key = key
-        self.state = state
-        self.now_us = now_us
-        self.watermark_us = watermark_us
-        self.timers = timers
-        self.cleared = False
+    key: dict[str, Any]
+    state: dict[str, Any]
+    now_us: int
+    watermark_us: int | None
+    event_us: int | None = None
+    processing_us: int | None = None
 
-    def set_timer(self, time_us: int) -> None:
-        self.timers[0] = int(time_us)
+    def set_timer(self, time: int | datetime) -> None:
+        self.event_us = _time_us(time)
 
-    def set_processing_timer(self, time_us: int) -> None:
-        self.timers[1] = int(time_us)
+    def set_processing_timer(self, time: int | datetime) -> None:
+        self.processing_us = _time_us(time)
 
     def clear(self) -> None:
-        self.cleared = True
         self.state = dict.fromkeys(self.state)
-        self.timers = [None, None]
+        self.event_us = self.processing_us = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to remember."""
+        return (
+            self.event_us is None and self.processing_us is None and all(value is None for value in self.state.values())
+        )
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of the author's function: what for, and what it gave."""
+
+    context: _Key
+    rows: list[dict[str, Any]]
+    due_us: int | None = None
+    results: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Processed(Operator):
     """`group_by(keys).process(handler, schema=..., state=...)`.
 
-    A handler that raises changes nothing: its key keeps the state it had, its rows become dead letters.
+    A handler that raises, or leaves a state of wrong types, changes nothing: its key keeps the state it had, nothing
+    goes on, its rows become dead letters.
     """
 
     def __init__(self, place: Place, operation: ops.Process) -> None:
@@ -63,9 +78,9 @@ class Processed(Operator):
         self._keys = list(operation.keys)
         key = {name: place.schema[name] for name in self._keys}
         self._state = to_schema(operation.state)
-        values = {**self._state, EVENT: pl.Int64(), PROCESSING: pl.Int64(), "__ttl": pl.Int64()}
+        values = {**self._state, EVENT: pl.Int64(), PROCESSING: pl.Int64(), TTL: pl.Int64()}
         self._table = KeyedTable(place.name, key, values, expiring=True)
-        # The event and the processing times of one key are due in different clocks: two tables of times.
+        # Event and processing times are due by different clocks: two tables of times.
         self._clocked = KeyedTable(f"{place.name}:processing", key, {PROCESSING: pl.Int64()}, expiring=True)
         super().__init__(place, [self._table, self._clocked])
 
@@ -74,13 +89,15 @@ class Processed(Operator):
         out: list[dict[str, Any]] = []
         rows = inputs[0].rows
         if rows.height:
-            groups = rows.partition_by(self._keys, maintain_order=True)
-            keys = pl.concat([group.select(self._keys).head(1) for group in groups])
-            calls = [group.to_dicts() for group in groups]
-            self._call(keys, calls, None, marks, epoch, out)
-        self._fire(self._clocked, epoch.now_us, "processing", marks, epoch, out)
+            groups = rows.with_row_index("__at").group_by(self._keys, maintain_order=True).agg(pl.col("__at"))
+            given = list(dicts_of(rows))
+            mine = [[given[at] for at in places] for places in groups["__at"].to_list()]
+            handler = self._operation.handler
+            calls = self._calls(groups.select(self._keys), mine, marks, epoch)
+            out += self._done(calls, lambda call: handler(call.context, call.rows), marks, epoch)
+        out += self._fire(self._clocked, epoch.now_us, marks, epoch)
         if marks.after_us is not None:
-            self._fire(self._table, marks.after_us, "event", marks, epoch, out)
+            out += self._fire(self._table, marks.after_us, marks, epoch)
         frame, refused = frame_of(out, self.place.result.schema)
         for position, error in refused:
             epoch.dead_row(self.place.name, error, row_json(out[position]))
@@ -90,92 +107,112 @@ class Processed(Operator):
         """When the next processing-time timer is due."""
         return self._clocked.next_due_us()
 
-    def _fire(
-        self, table: KeyedTable, time_us: int, kind: str, marks: Watermarks, epoch: Epoch, out: list[dict[str, Any]]
-    ) -> None:
+    def _fire(self, table: KeyedTable, time_us: int, marks: Watermarks, epoch: Epoch) -> list[dict[str, Any]]:
         """Call `on_timer` of the keys whose time has come, again for timers that it sets in the past."""
-        for _ in range(1000):
+        out: list[dict[str, Any]] = []
+        for _ in range(_TIMER_ROUNDS):
             slots = table.due(time_us)
             if not len(slots):
-                return
+                break
             keys = table.gather(slots, tuple(self._keys))
-            self._call(keys, None, kind, marks, epoch, out)
+            calls = self._calls(keys, [[] for _ in range(keys.height)], marks, epoch)
+            timed, forgotten = [], []
+            for call in calls:
+                call.due_us = self._take_timer(table, call.context)
+                if call.due_us is None or call.due_us > time_us:
+                    forgotten.append(call.context.key)  # not a timer is due but the time to live
+                else:
+                    timed.append(call)
+            self._forget(forgotten)
+            out += self._done(timed, self._on_timer, marks, epoch)
+        return out
 
-    def _call(
-        self,
-        keys: pl.DataFrame,
-        calls: list[list[dict[str, Any]]] | None,
-        kind: str | None,
-        marks: Watermarks,
-        epoch: Epoch,
-        out: list[dict[str, Any]],
-    ) -> None:
+    def _take_timer(self, table: KeyedTable, context: _Key) -> int | None:
+        """The timer of a key that made it due in `table`; it is spent."""
+        if table is self._table:
+            due_us, context.event_us = context.event_us, None
+        else:
+            due_us, context.processing_us = context.processing_us, None
+        return due_us
+
+    def _on_timer(self, call: _Call) -> Iterable[Any] | None:
+        on_timer = getattr(self._operation.handler, "on_timer", None)
+        if on_timer is None:
+            raise NotImplementedError("a timer was set, but the function has no on_timer(context, time_us)")
+        results: Iterable[Any] | None = on_timer(call.context, call.due_us)
+        return results
+
+    def _calls(
+        self, keys: pl.DataFrame, rows: list[list[dict[str, Any]]], marks: Watermarks, epoch: Epoch
+    ) -> list[_Call]:
+        """A call for each key, with the state that it has."""
         names = self._state.names()
         slots = self._table.find(keys)
         known = slots != ABSENT
-        stored = iter(self._table.gather(slots[known]).iter_rows(named=True))
-        after: list[dict[str, Any]] = []
-        for position, key in enumerate(keys.iter_rows(named=True)):
-            row = next(stored) if known[position] else {}
-            timers = [row.get(EVENT), row.get(PROCESSING)]
-            due = None
-            if kind is not None:
-                due = timers[0 if kind == "event" else 1]
-                ttl = row.get("__ttl")
-                timers[0 if kind == "event" else 1] = None
-                no_timer = due is None or (kind == "event" and marks.after_us is not None and due > marks.after_us)
-                if no_timer and kind == "event" and ttl is not None:
-                    # Not a timer but the time to live: the key is forgotten.
-                    after.append({**key, "__gone": True})
-                    continue
-            context = _Key(
-                dict(key), {name: row.get(name) for name in names}, list(timers), epoch.now_us, marks.before_us
-            )
-            self._guarded(context, None if calls is None else calls[position], due, epoch, out)
-            after.append(self._after(context, key, marks, epoch))
-        self._store(after)
+        stored = iter(dicts_of(self._table.gather(slots[known])))
+        calls = []
+        for key, mine, is_known in zip(dicts_of(keys), rows, known, strict=True):
+            row = next(stored) if is_known else {}
+            state = {name: row.get(name) for name in names}
+            context = _Key(key, state, epoch.now_us, marks.before_us, row.get(EVENT), row.get(PROCESSING))
+            calls.append(_Call(context, mine))
+        return calls
 
-    def _guarded(
-        self, context: _Key, rows: list[dict[str, Any]] | None, due: int | None, epoch: Epoch, out: list[dict[str, Any]]
-    ) -> None:
-        before = dict(context.state), list(context.timers)
-        handler = self._operation.handler
-        try:
-            given: Iterable[Any] | None
-            given = handler(context, rows) if rows is not None else handler.on_timer(context, due)
-            out.extend(dict(row) for row in given or ())
-        except Exception as error:  # the epoch loop's boundary to the author's code
-            context.state, context.timers, context.cleared = before[0], before[1], False
-            for row in rows if rows is not None else [context.key]:
-                epoch.dead_row(self.place.name, error, row_json(row))
+    def _done(
+        self, calls: list[_Call], function: Callable[[_Call], Iterable[Any] | None], marks: Watermarks, epoch: Epoch
+    ) -> list[dict[str, Any]]:
+        """Call the author's function for each key, keep the states that it leaves, give the rows that go on."""
+        made = []
+        for call in calls:
+            try:
+                call.results = [dict(row) for row in function(call) or ()]
+            except Exception as error:  # the epoch loop's boundary to the author's code
+                self._bury(call, error, epoch)
+                continue
+            made.append(call)
+        ttl_us = marks.expiry_us(self._operation.ttl_us, epoch)
+        kept = [call for call in made if not call.context.is_empty]
+        states = [self._row(call.context, ttl_us) for call in kept]
+        frame, refused = frame_of(states, self._table.schema)
+        wrong = dict(refused)
+        for position, fault in refused:
+            self._bury(kept[position], fault, epoch)
+        bad = {id(kept[position]) for position in wrong}
+        self._forget([call.context.key for call in made if call.context.is_empty])
+        self._store(frame)
+        return [row for call in made if id(call) not in bad for row in call.results]
 
-    def _after(self, context: _Key, key: dict[str, Any], marks: Watermarks, epoch: Epoch) -> dict[str, Any]:
-        if context.cleared and not any(context.timers) and all(value is None for value in context.state.values()):
-            return {**key, "__gone": True}
-        ttl = marks.expiry_us(self._operation.ttl_us, epoch)
-        return {
-            **key,
-            **context.state,
-            EVENT: context.timers[0],
-            PROCESSING: context.timers[1],
-            "__ttl": ttl,
-            "__gone": False,
-        }
+    def _row(self, context: _Key, ttl_us: int | None) -> dict[str, Any]:
+        times = {EVENT: context.event_us, PROCESSING: context.processing_us, TTL: ttl_us}
+        return {**context.key, **context.state, **times}
 
-    def _store(self, after: list[dict[str, Any]]) -> None:
-        if not after:
+    def _bury(self, call: _Call, error: BaseException, epoch: Epoch) -> None:
+        for row in call.rows or [call.context.key]:
+            epoch.dead_row(self.place.name, error, row_json(row))
+
+    def _forget(self, keys: list[dict[str, Any]]) -> None:
+        if not keys:
             return
-        schema = pl.Schema({**self._table.schema, "__gone": pl.Boolean()})
-        frame = pl.DataFrame(after, schema=schema, orient="row", strict=True)
-        gone = frame.filter(pl.col("__gone"))
+        gone = pl.DataFrame(keys, schema={name: self._table.schema[name] for name in self._keys}, orient="row")
         for table in (self._table, self._clocked):
             slots = table.find(gone)
             table.delete(slots[slots != ABSENT])
-        kept = frame.filter(~pl.col("__gone")).drop("__gone")
-        times = kept.select(pl.min_horizontal(EVENT, "__ttl").fill_null(NEVER_US)).to_series().to_numpy()
-        self._table.upsert(kept, times)
-        clocked = self._clocked.find(kept)
-        wanted = kept[PROCESSING].is_not_null().to_numpy()
+
+    def _store(self, states: pl.DataFrame) -> None:
+        if states.is_empty():
+            return
+        times = states.select(pl.min_horizontal(EVENT, TTL).fill_null(NEVER_US)).to_series().to_numpy()
+        self._table.upsert(states, times)
+        clocked = self._clocked.find(states)
+        wanted = states[PROCESSING].is_not_null().to_numpy()
         self._clocked.delete(clocked[(clocked != ABSENT) & ~wanted])
-        timed = kept.filter(pl.col(PROCESSING).is_not_null()).select(*self._keys, PROCESSING)
+        timed = states.filter(pl.col(PROCESSING).is_not_null()).select(*self._keys, PROCESSING)
         self._clocked.upsert(timed, timed[PROCESSING].to_numpy())
+
+
+def _time_us(time: int | datetime) -> int:
+    if isinstance(time, datetime):
+        aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+        since = aware - datetime(1970, 1, 1, tzinfo=UTC)
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return int(time)
