@@ -72,6 +72,16 @@ def test_a_column_that_a_step_before_let_go() -> None:
     )
 
 
+def test_a_column_that_never_was() -> None:
+    """Nobody is blamed for a column that no step before had."""
+    _, orders = shop()
+    small, large = orders.branch(pl.col("amount") < 10)
+    both = small.union(large)
+    paid = both.filter(pl.col("zzz") == 1)
+
+    assert told(paid).splitlines()[0] == "flow shop, step paid: there is no column 'zzz'."
+
+
 def test_a_column_that_is_made_in_the_same_step() -> None:
     """Expressions of one step do not see each other; the error says so instead of `no such column`."""
     _, orders = shop()

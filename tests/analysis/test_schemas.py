@@ -128,7 +128,9 @@ def test_with_columns_and_select() -> None:
     """Names, expressions, lists of both, values under a keyword, and several outputs of one expression."""
     _, orders = shop()
     added = orders.with_columns([pl.col("amount") * 2], half=pl.col("amount") / 2, one=1, word="x", none=None)
-    chosen = added.select("id", ["country"], pl.col("half").alias("h"), pl.col("amount", "one") * 2, w=pl.col("word"))
+    chosen = added.select(
+        "id", ["country"], pl.col("half").alias("h"), pl.col("amount", "one") * 2, 5, w=pl.col("word")
+    )
 
     assert schema_of(chosen) == {
         "id": pl.Int64,
@@ -136,6 +138,7 @@ def test_with_columns_and_select() -> None:
         "h": pl.Float64,
         "amount": pl.Float64,
         "one": pl.Int32,
+        "literal": pl.Int32,
         "w": pl.String,
     }
 

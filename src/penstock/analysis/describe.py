@@ -51,6 +51,8 @@ def _outputs(expressions: Sequence[Any]) -> str:
 def _output(item: Any) -> str:
     if isinstance(item, tuple):
         return str(item[0])
+    if isinstance(item, (list, set)):
+        return _outputs(list(item))
     if isinstance(item, pl.Expr) and not item.meta.has_multiple_outputs():
         return item.meta.output_name(raise_if_undetermined=False) or _expression(item)
     return _expression(item)

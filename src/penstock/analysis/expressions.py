@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from penstock.analysis.faults import POLARS_ERRORS, Here, type_text
+from penstock.analysis.faults import POLARS_ERRORS, Here, StepFaulty, type_text
 from penstock.analysis.neighbours import refuse_other_rows
 
 __all__ = [
@@ -74,8 +74,7 @@ def try_projection(here: Here[Any], expressions: Sequence[Any], schema: pl.Schem
             _tell_of_siblings(here, outputs - {name or ""})
     if not here.faults:  # each is right alone: they clash
         here.polars(whole, schema, expression="the step")
-    here.stop_if_faulty()
-    raise AssertionError from whole
+    raise StepFaulty
 
 
 def _refuse_quoted_columns(here: Here[Any], expressions: Sequence[Any], schema: pl.Schema) -> None:

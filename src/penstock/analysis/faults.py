@@ -88,14 +88,14 @@ class Here(Generic[Op_co]):
         self.fault(f"{message} {gone}" if gone else message, schema=schema, original=original)
 
     def need(self, columns: Sequence[Any], schema: pl.Schema, *, of: str = "") -> None:
-        """Note every one of `columns` that is not in `schema`."""
+        """Note every one of `columns` that is not in `schema`; leave the step where one is no name at all."""
         for column in columns:
             if not isinstance(column, str):
-                self.fault(
+                self.fail(
                     f"{_short(column)} is no name of a column",
                     hint='give names here, e.g. "country"; make a new column with .with_columns(...) first',
                 )
-            elif column not in schema:
+            if column not in schema:
                 self.missing(column, schema, of=of)
 
     def polars(self, error: BaseException, schema: pl.Schema, *, expression: str = "") -> None:

@@ -16,6 +16,7 @@ from penstock.flow import Definition, Step, ops
 __all__ = ["draw_svg", "draw_text"]
 
 _LINE_WIDTH = 100
+_HARD_SPACE = "\xa0"
 
 
 def draw_text(definition: Definition, analysis: Analysis | None = None) -> str:
@@ -49,7 +50,8 @@ def _new_columns(step: Step, analysis: Analysis | None) -> list[str]:
     schema = analysis.steps[step.name].schema
     if any(analysis.steps[name].schema == schema for name in step.inputs):
         return []
-    return wrap(columns_text(schema), _LINE_WIDTH, break_on_hyphens=False)
+    whole = columns_text(schema).replace(" ", _HARD_SPACE).replace(f",{_HARD_SPACE}", ", ")
+    return [line.replace(_HARD_SPACE, " ") for line in wrap(whole, _LINE_WIDTH, break_on_hyphens=False)]
 
 
 def _depth_first(definition: Definition) -> list[Step]:
