@@ -229,10 +229,7 @@ class MemorySink(Sink):
         """Put `change` in place of what the epoch said before. Raises Fenced for an old generation."""
         with self._store.changed:
             self._check_fence(generation)
-            if change.is_empty:
-                self._store.epochs.pop(epoch, None)
-            else:
-                self._store.epochs[epoch] = change
+            self._store.epochs[epoch] = change
             self._store.changed.notify_all()
         deleted = 0 if change.deleted is None else change.deleted.height
         return {"rows": change.rows.height, "deleted": deleted}
@@ -246,7 +243,7 @@ class MemorySink(Sink):
         return {"rows": rows, "epochs": len(gone)}
 
     def last_epoch(self) -> int | None:
-        """The highest epoch that left something; None where nothing is there."""
+        """The highest epoch that was written; None where none was."""
         with self._store.changed:
             return max(self._store.epochs, default=None)
 

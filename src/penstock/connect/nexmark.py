@@ -51,7 +51,8 @@ class NexmarkSource(Source):
         self._entity = str(options.get("entity", dataset.name))
         if self._entity not in ENTITIES:
             raise ConfigError(
-                f"nexmark makes {', '.join(ENTITIES)}, not {self._entity!r}.{did_you_mean(self._entity, list(ENTITIES))}",
+                f"nexmark makes {', '.join(ENTITIES)}, not {self._entity!r}."
+                f"{did_you_mean(self._entity, list(ENTITIES))}",
                 step=context.step,
             )
         self._events = None if options.get("events") is None else int(_number(options, "events", 0))

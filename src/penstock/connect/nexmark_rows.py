@@ -147,8 +147,8 @@ class Generator:
             "auction": lambda: pl.Series(self._some_auction(events, draw)),
             "bidder": lambda: pl.Series(self._some_person(events, draw, HOT_BIDDER_OF)),
             "price": lambda: pl.Series(_price(draw, "price")),
-            "channel": lambda: _pick(_channels(), channel),
-            "url": lambda: _pick(_urls(), channel),
+            "channel": lambda: _pick(_words_of("channels"), channel),
+            "url": lambda: _pick(_words_of("urls"), channel),
             "date_time": lambda: self._time(events, draw),
             "extra": lambda: draw.text("extra", EXTRA["bid"]),
         }
@@ -169,8 +169,7 @@ class Generator:
         }
 
     def _person(self, numbers: Ints, events: Ints, draw: _Draw) -> dict[str, Callable[[], pl.Series]]:
-        names = tuple(f"{first} {last}" for first in FIRST_NAMES for last in LAST_NAMES)
-        cards = tuple(f"{number:04}" for number in range(10_000))
+        names, cards = _words_of("names"), _words_of("cards")
         return {
             "id": lambda: pl.Series(numbers + FIRST_ID),
             "name": lambda: _pick(names, draw.below("name", len(names))),
@@ -178,8 +177,8 @@ class Generator:
             "credit_card": lambda: pl.select(
                 pl.concat_str([_pick(cards, draw.below(f"card{part}", len(cards))) for part in range(4)], separator=" ")
             ).to_series(),
-            "city": lambda: _pick(CITIES, draw.below("city", len(CITIES))),
-            "state": lambda: _pick(STATES, draw.below("state", len(STATES))),
+            "city": lambda: _pick(_words_of("cities"), draw.below("city", len(CITIES))),
+            "state": lambda: _pick(_words_of("states"), draw.below("state", len(STATES))),
             "date_time": lambda: self._time(events, draw),
             "extra": lambda: draw.text("extra", EXTRA["person"]),
         }
@@ -252,8 +251,22 @@ def _urls() -> tuple[str, ...]:
     return tuple(urls)
 
 
-def _pick(choices: tuple[str, ...], index: Ints) -> pl.Series:
-    return pl.Series(choices, dtype=pl.String).gather(pl.Series(index))
+@cache
+def _words_of(kind: str) -> pl.Series:
+    """The texts that are chosen from, made once."""
+    if kind == "channels":
+        return pl.Series(_channels())
+    if kind == "urls":
+        return pl.Series(_urls())
+    if kind == "names":
+        return pl.Series([f"{first} {last}" for first in FIRST_NAMES for last in LAST_NAMES])
+    if kind == "cards":
+        return pl.Series([f"{number:04}" for number in range(10_000)])
+    return pl.Series({"cities": CITIES, "states": STATES}[kind])
+
+
+def _pick(choices: pl.Series, index: Ints) -> pl.Series:
+    return choices.gather(pl.Series(index))
 
 
 class _Draw:
