@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -72,6 +73,7 @@ class DeltaSource(Source):
         self.bounded = bool(dataset.options.get("bounded", False))
         self._last = self._open().version() if self.bounded else None
         self._known: dict[tuple[int, bool], list[DataFile]] = {}
+        self._known_lock = Lock()
         self._schema: pl.Schema | None = None
 
     def schema(self) -> pl.Schema:
@@ -172,9 +174,10 @@ class DeltaSource(Source):
             return known
         found = self._snapshot_files(version) if snapshot else self._added_files(version)
         if found is not None:
-            if len(self._known) >= CACHED_VERSIONS:
-                self._known.pop(next(iter(self._known)))
-            self._known[version, snapshot] = found
+            with self._known_lock:
+                if len(self._known) >= CACHED_VERSIONS:
+                    self._known.pop(next(iter(self._known)))
+                self._known[version, snapshot] = found
         return found
 
     def _added_files(self, version: int) -> list[DataFile] | None:

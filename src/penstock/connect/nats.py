@@ -36,7 +36,10 @@ class NatsSource(Source):
         super().__init__(dataset, context)
         name = str(dataset.options.get("stream", dataset.name))
         self._subject: str | None = dataset.options.get("subject")
-        self._stream = Stream(resolve(str(dataset.options["url"]), context.root), name, context.clock)
+        url = resolve(str(dataset.options["url"]), context.root)
+        # Reading may run beside the questions of the epoch loop, and a connection belongs to one thread at a time.
+        self._stream = Stream(url, name, context.clock)
+        self._reading = Stream(url, name, context.clock)
         self._lines: JsonLines | None = None
 
     def schema(self) -> pl.Schema:
@@ -75,7 +78,7 @@ class NatsSource(Source):
         if first >= stop:
             return []
         with naming(self.context):
-            with_fences = self._stream.read(first, stop, self._subject)
+            with_fences = self._reading.read(first, stop, self._subject)
         if len(with_fences) < stop - first:
             self._check_kept(first)
         messages = [message for message in with_fences if FENCE_HEADER not in message.headers]
@@ -98,8 +101,9 @@ class NatsSource(Source):
             clock.sleep(min(POLL_S, timeout_s))
 
     def close(self) -> None:
-        """End the connection; the stream forgets its reader by itself."""
+        """End the connections; the stream forgets its reader by itself."""
         self._stream.close()
+        self._reading.close()
 
     def _rows(self, messages: list[Message]) -> tuple[pl.DataFrame, list[Reject]]:
         if self._lines is None:
@@ -126,7 +130,7 @@ class NatsSource(Source):
 
     def _check_kept(self, first: int) -> None:
         """Raise ConnectorError where the stream has dropped messages from `first` on by its limits."""
-        state = self._state()
+        state = self._state(self._reading)
         if state.first > first:
             raise ConnectorError(
                 f"stream {self._stream.name} has no messages before sequence {state.first} any more; "
@@ -137,9 +141,9 @@ class NatsSource(Source):
                 hint="give the stream longer limits (max_age, max_bytes); to go on with what is left, run with --reset",
             )
 
-    def _state(self) -> StreamState:
+    def _state(self, stream: Stream | None = None) -> StreamState:
         with naming(self.context):
-            state = self._stream.state()
+            state = (stream or self._stream).state()
         if state is None:
             raise ConnectorError(
                 f"there is no stream {self._stream.name} on the NATS server",
