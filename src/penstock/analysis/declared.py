@@ -48,7 +48,7 @@ def to_schema(declared: Any) -> pl.Schema:
     Raises SchemaError that names the column and the type that has no meaning.
     """
     if isinstance(declared, pl.Schema):
-        items: list[tuple[str, object]] = list(declared.items())
+        items: list[tuple[Any, object]] = list(declared.items())
     elif isinstance(declared, (pl.DataFrame, pl.LazyFrame)):
         items = list(declared.collect_schema().items())
     elif isinstance(declared, Mapping):
@@ -77,7 +77,7 @@ def _fields(declared: type) -> dict[str, object]:
     else:
         named = None
     try:
-        hints = typing.get_type_hints(declared)
+        hints = typing.get_type_hints(declared, include_extras=True)
     except NameError as error:
         hints = _hints_one_by_one(declared, error)
     return {
@@ -94,7 +94,7 @@ def _hints_one_by_one(declared: type, unresolved: NameError) -> dict[str, object
     if module is not None:
         names.update(vars(module))
     try:
-        return typing.get_type_hints(declared, localns=names)
+        return typing.get_type_hints(declared, localns=names, include_extras=True)
     except NameError:
         raise SchemaError(
             f"class {declared.__name__} has an annotation that can't be resolved: {unresolved}",
