@@ -62,11 +62,13 @@ def _full_tier(deltas: Sequence[SegmentRef], fan: int) -> list[SegmentRef] | Non
 def merge(store: StateStore, segments: Sequence[SegmentRef], *, whole: bool | None = None) -> SegmentRef:
     """Write one segment that does what the neighbours `segments` do one after the other.
 
-    `whole`: they are all that there is up to the last of them, so deleted and expired rows are dropped; by default where
-    the first of them begins at epoch 0 or 1, before which there is nothing. Pass True for every group that begins with
+    `whole`: they are all that there is up to the last of them, so deleted and expired rows are dropped; by default
+    where the first begins at epoch 0 or 1, before which there is nothing. Pass True for every group that begins with
     the oldest live segment: a flow whose state first changed in a later epoch never gets a whole state otherwise, and
-    without one `due` asks for everything each time. Reads files and writes a new one, nothing else: run it in a thread, then
-    `Ledger.replace_segments`, then `StateStore.prune`. Raises CorruptState, LedgerError.
+    without one `due` asks for everything each time.
+
+    Reads files and writes a new one, nothing else: run it in a thread, then `Ledger.replace_segments`, then
+    `StateStore.prune`. Raises CorruptState, LedgerError.
     """
     if whole is None:
         whole = segments[0].first <= 1
