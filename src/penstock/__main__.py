@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.interfaces.cli import main
+from penstock.interfaces import cli
 
 if __name__ == "__main__":
-    main()
+    cli.main()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +26,11 @@ from penstock.errors import ConnectorError
 __all__ = ["READERS", "Shelf"]
 
 _UNCAST = ("bytea", "[]")
+_CSV = (
+    "header = true, nullstr = '', allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', "
+    "max_line_size = 100000000"
+)
+"""As our sinks and PostgreSQL write it; guessing would go wrong for a few rows with quotes in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +46,28 @@ Reader: TypeAlias = Callable[[Shelf, TableFacts], str | None]
 
 
 def _delta(shelf: Shelf, table: TableFacts) -> str | None:
-    """The files of the newest version; a table that is still empty shows its columns."""
+    """The files of the newest version; a table that is still empty shows its columns.
+
+    DuckDB reads files quicker than an Arrow data set; the latter knows how to put partition columns back.
+    """
     path = shelf.root / str(table.options["path"])
+    name = f"{table.name} (Delta)"
     try:
         found = DeltaTable(str(path))
-        files = found.file_uris()
+        actions = pa.table(cast("Any", found.get_add_actions())).column("path").to_pylist()
+        if actions and found.metadata().partition_columns:
+            shelf.connection.register(name, found.to_pyarrow_dataset())
+            return f"select * from {quoted(name)}"
     except TableNotFoundError:
         return None
     except DeltaError as error:
         raise ConnectorError(f"the Delta table {path} can't be read: {error}") from None
-    if not files:
-        shelf.connection.register(
-            f"{table.name} (empty)", pa.schema(cast("Any", found.schema().to_arrow())).empty_table()
-        )
-        return f"select * from {quoted(table.name + ' (empty)')}"
-    return f"select * from read_parquet([{', '.join(map(literal, files))}], union_by_name = true)"
+    if not actions:
+        shelf.connection.register(name, pa.schema(cast("Any", found.schema().to_arrow())).empty_table())
+        return f"select * from {quoted(name)}"
+    # Paths in the log are written as in a URL.
+    files = ", ".join(literal(str(path / unquote(str(file)))) for file in actions)
+    return f"select * from read_parquet([{files}], union_by_name = true)"
 
 
 def _parquet(shelf: Shelf, table: TableFacts) -> str | None:
@@ -65,11 +78,11 @@ def _parquet(shelf: Shelf, table: TableFacts) -> str | None:
 
 
 def _folder_of_files(shelf: Shelf, table: TableFacts) -> str | None:
-    """Whatever of the three formats is in the folder."""
+    """NDJSON or CSV, as the folder's files are called."""
     folder = shelf.root / str(table.options["path"])
-    for pattern, function in (("*.parquet", "read_parquet"), ("*json*", "read_json_auto"), ("*.csv*", "read_csv")):
+    for pattern, function, options in (("*.jsonl*", "read_json_auto", ""), ("*.csv*", "read_csv", f", {_CSV}")):
         if any(folder.glob(pattern)):
-            return f"select * from {function}({literal(str(folder / pattern))}, union_by_name = true)"
+            return f"select * from {function}({literal(str(folder / pattern))}, union_by_name = true{options})"
     return None
 
 
@@ -101,10 +114,7 @@ def _postgres(shelf: Shelf, table: TableFacts) -> str | None:
             for block in rows:
                 out.write(block)
     types = ", ".join(_cast(name, kind) for name, kind in columns)
-    return (
-        f"select {types} from read_csv({literal(str(target))}, header = true, all_varchar = true, nullstr = '', "
-        "allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', max_line_size = 100000000)"
-    )
+    return f"select {types} from read_csv({literal(str(target))}, all_varchar = true, {_CSV})"
 
 
 def _cast(name: str, kind: str) -> str:

@@ -137,10 +137,10 @@ class SqlSession:
             return
         try:
             source = reader(self._shelf, table)
+            if source is not None:
+                self._connection.execute(f"create or replace view {quoted(name)} as {source}")
         except duckdb.Error as error:
             raise ConnectorError(f"table {name!r} ({table.kind} {table.place}) can't be read: {error}") from None
-        if source is not None:
-            self._connection.execute(f"create or replace view {quoted(name)} as {source}")
 
     def _open_ledger_view(self, name: str) -> None:
         frame_of = _LEDGER_FRAMES[name]

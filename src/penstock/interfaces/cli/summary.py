@@ -23,7 +23,7 @@ def print_summary(out: Console, prepared: PreparedRun, result: RunResult, *, ask
     out.print(f"{flow} in {environment.name}: {_outcome(result)}", markup=False)
     rate = result.rows_in / result.seconds if result.seconds > 0 else 0.0
     out.print(
-        f"  {counted(result.rows_in, 'row')} in, {count_text(result.rows_out)} out, {count_text(result.rows_late)} late, "
+        f"  {counted(result.rows_in, 'row')} in, {result.rows_out:,} out, {result.rows_late:,} late, "
         f"{counted(result.rows_dead, 'dead letter')}; {counted(result.epochs, 'epoch')} in {age_text(result.seconds)}"
         + (f" ({count_text(rate)} rows/s)" if result.epochs else ""),
         markup=False,
