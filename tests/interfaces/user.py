@@ -16,7 +16,7 @@ from threading import Event
 
 from penstock.interfaces.cli import main
 
-COMMAND = [sys.executable, "-m", "penstock"]
+COMMAND = [sys.executable, "-m", "penstock.interfaces.cli"]
 SCRIPTS = str(Path(sys.executable).parent)
 PATIENCE_S = 60.0
 _PAUSE = Event()
