@@ -48,7 +48,8 @@ BROAD_EXCEPT_ALLOWED: Mapping[str, str] = {
     "src/penstock/engine/loop.py:_Run._run": "the epoch loop: what no step foresaw stops the flow with its name",
     "src/penstock/engine/operators/process.py:Processed._done": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:flat_mapped": "the epoch loop meets the author's code",
-    "src/penstock/engine/python_rows.py:mapped": "the epoch loop meets the author's code",
+    "src/penstock/engine/python_rows.py:_mapped_carefully": "the epoch loop meets the author's code",
+    "src/penstock/engine/python_rows.py:_mapped_chunk": "the epoch loop meets the author's code",
     "src/penstock/interfaces/cli/main.py:_guarded": "CLI main: whatever comes is shown to a person",
     "src/penstock/interfaces/cli/run.py:_Run._work": "the run's thread hands whatever comes to CLI main",
 }

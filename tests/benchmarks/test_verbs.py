@@ -80,7 +80,7 @@ def test_map(capsys: pytest.CaptureFixture[str]) -> None:
     """Map gives the rows a second of the step and of the loop, and what the step costs."""
     figures = told(capsys, "map", "--rows", "1000", "--pairs", "1")
 
-    assert set(figures) == {"map_rows_per_s", "loop_rows_per_s", "ratio"}
+    assert set(figures) == {"map_rows_per_s", "loop_rows_per_s", "calls_per_s", "ratio", "ratio_to_calls"}
 
 
 def test_unknown_peer_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
