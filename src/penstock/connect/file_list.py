@@ -162,6 +162,8 @@ class FileList:
             for number, path in enumerate(sorted(new))
         ]
         text = "".join(f"{json.dumps(asdict(entry))}\n" for entry in entries).encode()
+        if not self._read_to:
+            text = json.dumps({"pattern": self.pattern.path}).encode() + b"\n" + text
         try:
             with self._path.open("r+b" if self._path.exists() else "w+b") as file:
                 file.truncate(self._read_to)  # what a crash left of a line
@@ -185,17 +187,37 @@ class FileList:
         except FileNotFoundError:
             return
         whole = text[: text.rfind(b"\n") + 1]
-        for line in whole.splitlines():
+        lines = whole.splitlines()
+        if lines and not self._read_to:
+            self._check_pattern(lines.pop(0))
+        for line in lines:
             try:
                 entry = FileEntry(**json.loads(line))
             except (ValueError, TypeError) as error:
-                raise ConnectorError(
-                    f"the list of files {self._path} is damaged after {len(self.entries)} entries: {error}",
-                    hint="restore it from a backup; without it no offset of this source has a meaning",
-                ) from error
+                raise self._damaged(error) from error
             self.entries.append(entry)
             self._known.add(entry.path)
         self._read_to += len(whole)
+
+    def _check_pattern(self, line: bytes) -> None:
+        """The list must be one of the files that are asked for: its numbers mean nothing for others."""
+        try:
+            listed = json.loads(line)["pattern"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise self._damaged(error) from error
+        if listed != self.pattern.path:
+            raise ConnectorError(
+                f"this source has read {listed!r} so far and is asked for {self.pattern.path!r} now;"
+                f" its positions mean nothing there",
+                state_left=f"the list of files {self._path} is untouched",
+                hint="give the source another name; it then starts at its first file",
+            )
+
+    def _damaged(self, error: Exception) -> ConnectorError:
+        return ConnectorError(
+            f"the list of files {self._path} is damaged after {len(self.entries)} entries: {error}",
+            hint="restore it from a backup; without it no offset of this source has a meaning",
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

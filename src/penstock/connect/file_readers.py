@@ -16,7 +16,7 @@ from penstock.connect.csv_rows import CsvRows, Header, cut_rows, read_header
 from penstock.connect.file_bytes import FileBytes, open_bytes
 from penstock.connect.file_list import format_of
 from penstock.connect.line_cuts import Cut, cut_lines
-from penstock.connect.ndjson import BadLine, JsonLines
+from penstock.connect.ndjson import BadLine, JsonLines, is_object
 from penstock.connect.parquet_rows import ParquetRows
 from penstock.errors import ConfigError, ConnectorError, SchemaError
 
@@ -251,7 +251,7 @@ def infer_schema(path: Path, options: FormatOptions) -> pl.Schema:
                 truncate_ragged_lines=True,
             ).collect_schema()
         else:
-            found = pl.read_ndjson(sample, infer_schema_length=None, ignore_errors=True).collect_schema()
+            found = pl.read_ndjson(_objects(sample), infer_schema_length=None).collect_schema()
     except PolarsError as error:
         raise SchemaError(
             f"the columns of {path} can't be told from its first lines: {str(error).splitlines()[0]}",
@@ -260,3 +260,8 @@ def infer_schema(path: Path, options: FormatOptions) -> pl.Schema:
     if not found:
         raise SchemaError(f"{path} has no rows that tell its columns", hint="declare a schema")
     return pl.Schema({name: pl.String() if kind == pl.Null else kind for name, kind in found.items()})
+
+
+def _objects(sample: bytes) -> bytes:
+    """The lines that are JSON objects; the others will be rejects and tell nothing of the columns."""
+    return b"\n".join(line for line in sample.splitlines() if is_object(line))

@@ -7,6 +7,7 @@ are left. A line is always judged by the same parser in the same way: what is be
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -18,7 +19,7 @@ from polars.exceptions import PolarsError
 
 from penstock.connect.row_types import Conversion, Misfit, json_conversion
 
-__all__ = ["RAW_LIMIT", "BadLine", "JsonLines", "count_lines", "nth_newline"]
+__all__ = ["RAW_LIMIT", "BadLine", "JsonLines", "count_lines", "is_object", "nth_newline"]
 
 Bounds: TypeAlias = npt.NDArray[np.int64]
 """Begin and end of lines in a block, a line a row."""
@@ -29,6 +30,8 @@ LEAF_LINES = 2048
 """A failing block of so many lines is first cleared of what Python alone can tell to be bad, which is quicker."""
 RAW_LIMIT = 64 * 1024
 """How much of a bad line is kept, in bytes."""
+SURROGATES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]|(\\u[dD][89a-fA-F])")
+"""An escaped backslash, a whole pair, or (group 1) a half."""
 ERROR_LIMIT = 300
 NAMED_ERRORS = 100
 """For so many bad lines of a block the column is searched; it takes a parse for each column."""
@@ -73,6 +76,8 @@ class JsonLines:
 
     def parse(self, block: bytes) -> tuple[pl.DataFrame, list[BadLine]]:
         """The rows of whole lines, and the lines that are none, in order. Never raises for what is in the lines."""
+        if _has_half_surrogate(block):
+            return self._parse_each(block)
         try:
             parsed = pl.read_ndjson(block, schema=self._conversion.parsed)
             frame, misfits = self._conversion.apply(parsed)
@@ -84,6 +89,14 @@ class JsonLines:
         if not misfits:
             return frame, []
         return frame, _misfit_lines(block, _line_bounds(block), misfits)
+
+    def _parse_each(self, block: bytes) -> tuple[pl.DataFrame, list[BadLine]]:
+        """As `parse`, with a look at every line for what Polars would not notice."""
+        found = _Found()
+        bounds = _line_bounds(block)
+        for begin in range(0, len(bounds), LEAF_LINES):
+            self._leaf(block, bounds[begin : begin + LEAF_LINES], found)
+        return pl.concat([self.schema.to_frame(), *found.frames], rechunk=False), found.bad
 
     def _halve(self, block: bytes, bounds: Bounds, found: _Found) -> None:
         """Parse the lines of `block` at `bounds` (begin, end), which failed as a whole."""
@@ -149,6 +162,18 @@ class JsonLines:
         return "the line is no row of this schema"
 
 
+def _has_half_surrogate(text: bytes) -> bool:
+    r"""Whether there is an escape like `\ud83d` without its other half, for which Polars would put a NUL."""
+    if b"\\" not in text or (b"\\ud" not in text and b"\\uD" not in text):
+        return False
+    return any(found[1] for found in SURROGATES.finditer(text))
+
+
+def is_object(line: bytes) -> bool:
+    """Whether a line is a JSON object, whatever its fields are."""
+    return _surely_bad(line, pl.Schema()) is None
+
+
 def _misfit_lines(block: bytes, bounds: Bounds, misfits: list[Misfit]) -> list[BadLine]:
     """The lines (one for each row of a parsed frame, at `bounds`) whose values did not fit."""
     places = bounds[[misfit.row for misfit in misfits]].tolist() if misfits else []
@@ -160,6 +185,8 @@ def _misfit_lines(block: bytes, bounds: Bounds, misfits: list[Misfit]) -> list[B
 
 def _surely_bad(line: bytes, schema: pl.Schema) -> str | None:
     """Why a line can't be a row, where plain Python can tell without doubt; None where Polars has to judge."""
+    if _has_half_surrogate(line):
+        return "not Unicode: half of a surrogate pair"
     try:
         found = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -29,6 +29,8 @@ ZONE_LENGTHS = tuple(len(zone) for zone in ("", "Z", "+hh", "+hhmm", "+hh:mm"))
 DATE_LENGTH, MINUTE_LENGTH, SECOND_LENGTH = 10, 16, 19
 MAX_FRACTION = 9
 MONTHS = 12
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""0001-01-01 and the end of 9999, in seconds since 1970."""
 NANOSECOND_REACH_S = 9_223_286_400
 """Seconds around 1970 that 64 bits of nanoseconds hold, less a day: 1677 to 2262."""
 
@@ -140,6 +142,7 @@ def _block(letters: Bytes, shape: tuple[int, int], per_second: int) -> tuple[Int
     good &= (day > 0) & (day <= sizes[index])
     seconds = (firsts[index] + day - 1).astype(np.int64) * 86_400
     if len(letters) == DATE_LENGTH:
+        good &= _within(seconds, per_second)
         return seconds * per_second, good
     between = letters[10]
     good &= (between == ord("T")) | (between == ord(" ")) | (between == ord("t"))
@@ -154,12 +157,19 @@ def _block(letters: Bytes, shape: tuple[int, int], per_second: int) -> tuple[Int
         in_day += second
     if zone:
         in_day -= _zone(letters[len(letters) - zone :], good)
-    ticks = (seconds + in_day) * per_second
+    seconds += in_day
+    good &= _within(seconds, per_second)
+    ticks = seconds * per_second
     if fraction > 0:
         ticks += _fraction(letters[SECOND_LENGTH : SECOND_LENGTH + 1 + fraction], per_second, good)
-    if per_second == PER_SECOND["ns"]:
-        good &= np.abs(seconds) < NANOSECOND_REACH_S
     return ticks, good
+
+
+def _within(seconds: Ints, per_second: int) -> Mask:
+    """Whether times are in the years 1 to 9999, and the unit can hold them."""
+    if per_second == PER_SECOND["ns"]:
+        return np.abs(seconds) < NANOSECOND_REACH_S
+    return (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
 
 
 def _pair(letters: Bytes, place: int, good: Mask) -> Bytes:
@@ -224,4 +234,4 @@ def _numbers(text: pl.Series, per_second: int) -> tuple[Ints, Mask]:
             values[mine] = whole[mine] * factor
         if unit_per_second == 1:
             values[mine] += nanos[mine] // (PER_SECOND["ns"] // per_second)
-    return values, known
+    return values, known & (values >= FIRST_SECOND * per_second if per_second < PER_SECOND["ns"] else known)
