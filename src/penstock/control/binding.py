@@ -118,7 +118,8 @@ def _known_elsewhere(kind: str) -> None:
 
 
 def _translated(error: ValidationError, kind: str, known: list[str]) -> BindingError:
-    fault = error.errors()[0]
+    # A misspelt option is also a missing one; the misspelling says more.
+    fault = min(error.errors(), key=lambda one: one["type"].startswith("missing"))
     option = str(fault["loc"][0]) if fault["loc"] else None
     options = [name for name in known if name != "options"] + ["key", "schema"]
     if fault["type"] == "unexpected_keyword_argument":
