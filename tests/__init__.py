@@ -1,0 +1,1 @@
+"""The tests of Penstock: rooms mirrored by folders, and the promises of the product under names of their own."""
