@@ -107,6 +107,7 @@ class _Run:
         self.on_progress: Callable[[Progress], None] = lambda _: None
         self.probe: Probe = nothing
         self.version = flow_version(definition)
+        self.tables = _lookup_tables(definition)
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
         self.totals: Counter[str] = Counter()
@@ -312,7 +313,7 @@ class _Run:
             source.forget(plan.ranges[name]["end"])
         self.probe("forgotten", plan.epoch)
         self.totals.update(
-            rows_in=sum(record.rows_in.values()),
+            rows_in=sum(rows for name, rows in record.rows_in.items() if name not in self.tables),
             rows_out=sum(record.rows_out.values()),
             rows_late=record.rows_late,
             rows_dead=record.rows_dead,
@@ -418,3 +419,9 @@ class _Run:
             stopped=self.stop.requested,
             checks_failed=dict(self.checks_failed),
         )
+
+
+def _lookup_tables(definition: Definition) -> frozenset[str]:
+    """The steps that read a lookup table: its rows are not counted as rows of the stream."""
+    reads = ((step.name, step.operation) for step in definition.reads)
+    return frozenset(name for name, operation in reads if isinstance(operation, ops.Read) and operation.table)
