@@ -107,7 +107,7 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
 
 
 def test_the_environment_gives_parameters(tmp_path: Path) -> None:
-    """`[env.NAME.params]` comes before the default, `--set` before both; one that this flow does not have is ignored."""
+    """`[env.NAME.params]` comes before the default, `--set` before both; one that the flow lacks is ignored."""
     found = project(tmp_path, "[env.dev.params]\nlimit = 5\nother = true\n")
     (tmp_path / "a.py").write_text(f'{FLOW}\nlimit = ps.param("limit", 1)\n')
     target = find_flow("copy", tmp_path)

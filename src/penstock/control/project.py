@@ -56,8 +56,8 @@ class EnvironmentTable(_Table):
     branch: str | None = None
     folder: str | None = None
     ledger: str | None = None
-    ephemeral: bool = False
     production: bool | None = None
+    ephemeral: bool = False
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
     bind: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
