@@ -69,30 +69,93 @@ def files(
     watch: bool = False,
     tail: bool = False,
     compression: str | None = None,
+    delimiter: str | None = None,
+    null_values: Sequence[str] = (),
 ) -> Dataset:
-    """Files of rows: a path, a folder or a glob.
+    """Files of rows. `path`: a file, a folder or a glob (source), or a folder that gets one file an epoch (sink).
 
-    `format`: `ndjson`, `csv` or `parquet` (default: by the name's ending). `compression`: `gzip` or `zstd` (default:
+    `format`: `ndjson`, `csv` or, only to read, `parquet` (default: by the name's ending). `compression`: `gzip` or `zstd` (default:
     by the ending). `watch`: go on looking for new files, there is no end. `tail`: files may still grow.
+    CSV that is read: `delimiter` between fields (default: a comma, for `.tsv` a tab), `null_values`: texts that stand
+    for null, beside the empty field.
     """
     return _dataset(
-        "files", path, schema, path=path, format=format, watch=watch, tail=tail, compression=compression
+        "files",
+        path,
+        schema,
+        path=path,
+        format=format,
+        watch=watch,
+        tail=tail,
+        compression=compression,
+        delimiter=delimiter,
+        null_values=[null_values] if isinstance(null_values, str) else list(null_values) or None,
     )
 
 
-def parquet(path: str, *, schema: Any = None) -> Dataset:
-    """A folder of Parquet files, one an epoch (sink)."""
-    return _dataset("parquet", path, schema, path=path)
+def parquet(path: str, *, schema: Any = None, compression: str | None = None) -> Dataset:
+    """A folder `path` of Parquet files, one an epoch (sink). To read Parquet files use `files`.
+
+    `compression`: `lz4` (the default), `zstd`, `snappy` or `uncompressed`.
+    """
+    return _dataset("parquet", path, schema, path=path, compression=compression)
 
 
-def delta(path: str, *, key: Sequence[str] = (), min_epoch_ms: int | None = None) -> Dataset:
-    """A Delta Lake table in a folder (sink): append, or upsert by `key`."""
-    return _dataset("delta", path, None, key, path=path, min_epoch_ms=min_epoch_ms)
+def delta(
+    path: str,
+    *,
+    key: Sequence[str] = (),
+    min_epoch_ms: int | None = None,
+    compact_files: int | None = None,
+    retention_hours: int | None = None,
+    bounded: bool | None = None,
+    changes: str | None = None,
+) -> Dataset:
+    """A Delta Lake table in the folder `path`. As a sink: append, or upsert by `key`. As a source: rows appended to it.
+
+    Sink: `min_epoch_ms`, how long an epoch is at least, as each is a commit (1000); `compact_files`, so many small
+    files start a compaction (32; 0: never); `retention_hours`, how far an undo and slow readers can go back (24).
+    Source: `bounded`, end at the version that the table has at the start; `changes`, what to do where rows were
+    changed or deleted: `fail` (the default) or `skip`.
+    """
+    return _dataset(
+        "delta",
+        path,
+        None,
+        key,
+        path=path,
+        min_epoch_ms=min_epoch_ms,
+        compact_files=compact_files,
+        retention_hours=retention_hours,
+        bounded=bounded,
+        changes=changes,
+    )
 
 
-def duckdb_table(path: str, table: str, *, key: Sequence[str] = ()) -> Dataset:
-    """A table in a DuckDB file (sink). While a flow writes it, no other process can open the file, not even to read."""
-    return _dataset("duckdb", f"{path}:{table}", None, key, path=path, table=table)
+def duckdb_table(
+    path: str,
+    table: str,
+    *,
+    key: Sequence[str] = (),
+    keep_epochs: int | None = None,
+    keep_hours: float | None = None,
+) -> Dataset:
+    """A table in a DuckDB file (sink). While a flow writes it, no other process can open the file, not even to read.
+
+    `path`: the file, which is created when missing, as is `table`.
+    With a `key`, rows that were overwritten are kept, so that epochs can be taken back: for `keep_hours` (24), or those
+    of the last `keep_epochs`, or both.
+    """
+    return _dataset(
+        "duckdb",
+        f"{path}:{table}",
+        None,
+        key,
+        path=path,
+        table=table,
+        keep_epochs=keep_epochs,
+        keep_hours=keep_hours,
+    )
 
 
 def postgres(
@@ -101,22 +164,48 @@ def postgres(
     *,
     key: Sequence[str] = (),
     cursor: str | None = None,
+    wait_for: str | None = None,
+    keep_epochs: int | None = None,
+    keep_hours: float | None = None,
     schema: Any = None,
 ) -> Dataset:
     """A PostgreSQL table. As a sink: append, or upsert by `key`. As a source: rows in the order of `cursor`.
 
-    `dsn` may be a reference (`env:NAME`, `file:PATH`) and should be, where it holds a password.
+    `dsn` may be a reference (`env:NAME`, `file:PATH`) and should be, where it holds a password. `table`: its name, or
+    `schema.name`.
+    Source: `wait_for` says which open transactions a row waits for, `writers` or `all` (default: writers where the
+    cursor is a number or text, all where it is a time or the table is a view).
+    Sink: with a `key`, rows that were overwritten are kept, so that epochs can be taken back: for `keep_hours` (24), or
+    those of the last `keep_epochs`, or both.
     """
-    return _dataset("postgres", table, schema, key, dsn=dsn, table=table, cursor=cursor)
+    return _dataset(
+        "postgres",
+        table,
+        schema,
+        key,
+        dsn=dsn,
+        table=table,
+        cursor=cursor,
+        wait_for=wait_for,
+        keep_epochs=keep_epochs,
+        keep_hours=keep_hours,
+    )
 
 
 def postgres_changes(dsn: str, table: str, *, slot: str | None = None, schema: Any = None) -> Dataset:
-    """The changes of a PostgreSQL table by logical replication (source)."""
+    """The changes of a PostgreSQL table by logical replication (source).
+
+    `dsn` and `table` as in `postgres`. `slot`: the name of the replication slot (default: from flow and step).
+    """
     return _dataset("postgres_changes", table, schema, dsn=dsn, table=table, slot=slot)
 
 
 def nats(url: str, stream: str, *, subject: str | None = None, schema: Any = None) -> Dataset:
-    """A NATS JetStream stream of JSON messages, as source or sink."""
+    """A NATS JetStream stream of JSON messages, as source or sink.
+
+    `url` may be a reference (`env:NAME`). A missing `stream` is created by the sink. `subject`: read only messages to
+    it; publish to it (default: the stream's name).
+    """
     return _dataset("nats", stream, schema, url=url, stream=stream, subject=subject)
 
 
@@ -127,12 +216,28 @@ def http_push(
     host: str = "127.0.0.1",
     port: int = 0,
     token: str | None = None,
+    body_bytes: int | None = None,
+    backlog_bytes: int | None = None,
+    key_retention_s: float | None = None,
 ) -> Dataset:
     """Rows that others push by `POST /` (JSON lines or a JSON array); answered `202` once they are durable.
 
-    `port` 0 takes a free one and writes it into the flow's folder. `token` may be a reference (`env:NAME`).
+    `host`: another than loopback needs a token. `port` 0 takes a free one and writes it into the flow's folder. `token`
+    may be a reference (`env:NAME`). `body_bytes`: the longest request that is taken. `backlog_bytes`: with so much
+    waiting in the inbox, requests are answered `503` until the flow has caught up. `key_retention_s`: how long an
+    idempotency key is remembered.
     """
-    return _dataset("http_push", name, schema, host=host, port=port, token=token)
+    return _dataset(
+        "http_push",
+        name,
+        schema,
+        host=host,
+        port=port,
+        token=token,
+        body_bytes=body_bytes,
+        backlog_bytes=backlog_bytes,
+        key_retention_s=key_retention_s,
+    )
 
 
 def nexmark(
@@ -142,12 +247,16 @@ def nexmark(
     rate_per_s: float | None = None,
     seed: int = 0,
     out_of_order_ms: int = 0,
-    **options: Any,
+    event_rate_per_s: float | None = None,
+    start_us: int | None = None,
+    live: bool | None = None,
 ) -> Dataset:
-    """The auction site of the Nexmark benchmark, generated: `person`, `auction` or `bid` rows.
+    """The auction site of the Nexmark benchmark, generated: `person`, `auction` or `bid` rows by `entity`.
 
     `events`: how many events of all three together (None: no end). `rate_per_s`: of all three together, by the wall
-    clock (None: as fast as they are read). The same seed gives the same rows.
+    clock (None: as fast as they are read). The same `seed` gives the same rows. `out_of_order_ms`: event times are at
+    most so much early. `event_rate_per_s`: events in a second of event time. `start_us`: the first event time, in
+    microseconds since 1970. `live`: event time is the wall-clock time at which the event is there.
     """
     return _dataset(
         "nexmark",
@@ -158,7 +267,9 @@ def nexmark(
         rate_per_s=rate_per_s,
         seed=seed,
         out_of_order_ms=out_of_order_ms,
-        **options,
+        event_rate_per_s=event_rate_per_s,
+        start_us=start_us,
+        live=live,
     )
 
 
