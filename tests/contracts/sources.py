@@ -38,6 +38,8 @@ class SourceCase(ABC):
     """Whether there is an end once `fill` was called; the suite then fills once."""
     ordered: ClassVar[bool] = True
     """Whether rows come in the order in which they were put in; else they are compared as a multiset."""
+    count: ClassVar[int] = 500
+    """How many rows most tests put in."""
 
     def __init__(self, folder: Path, fixtures: Mapping[str, Any]) -> None:
         self.folder = folder
