@@ -1,10 +1,10 @@
-"""Merging state files beside the epoch loop."""
+"""What keeps a flow from growing without bound, beside the epoch loop: merging state files, rolling up old epochs."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from penstock.ledger import SegmentRef, StateStore, due, merge
+from penstock.ledger import Ledger, SegmentRef, StateStore, due, merge
 
 __all__ = ["Compactor"]
 
@@ -16,6 +16,7 @@ class Compactor:
         self._store = store
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="penstock-compact")
         self._job: tuple[list[SegmentRef], Future[SegmentRef]] | None = None
+        self._rolling: Future[int] | None = None
         self.segments: list[SegmentRef] = []
 
     def step(self) -> tuple[list[SegmentRef], SegmentRef] | None:
@@ -33,6 +34,14 @@ class Compactor:
         place = self.segments.index(group[0])
         self.segments[place : place + len(group)] = [new]
         return group, new
+
+    def roll_up(self, ledger: Ledger, flow: str, before_epoch: int) -> None:
+        """Move the records of older epochs to Parquet, in a while; an error comes out with the next call."""
+        if self._rolling is not None:
+            if not self._rolling.done():
+                return
+            self._rolling.result()
+        self._rolling = self._pool.submit(ledger.roll_up, flow, before_epoch)
 
     def close(self) -> None:
         """Let a merge end; its file is pruned by the next process."""

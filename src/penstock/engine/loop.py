@@ -41,6 +41,7 @@ __all__ = ["run_flow"]
 T = TypeVar("T")
 _IDLE_REPORT_S = 0.1
 _SHOW_EVERY_S = 0.05
+_ROLL_UP_EVERY = 10_000
 _RETRY_FIRST_S = 0.1
 _RETRY_LONGEST_S = 5.0
 
@@ -329,6 +330,9 @@ class _Run:
                 self.ledger.replace_segments(self.definition.name, self.generation, *done)
                 self.store.prune(self.compactor.segments)
                 self.probe("compacted", plan.epoch)
+        keep = self.options.keep_epochs
+        if plan.epoch % _ROLL_UP_EVERY == 0 and plan.epoch > keep:
+            self.compactor.roll_up(self.ledger, self.definition.name, plan.epoch - keep)
         self._show("draining" if plan.final else "running", seconds * 1000)
 
     def _show(self, phase: str, epoch_ms: float | None = None, message: str = "") -> None:

@@ -16,7 +16,8 @@ class RunOptions:
     `until_drained`: stop when nothing is left to read (bounded inputs: when they end, with all windows closed).
     `epoch_rows`, `epoch_bytes`, `epoch_ms`: what one epoch may take and about how long it may last. `max_epochs`: stop
     after so many. `patience_s`: how long a system that is away (a sink, a source) is waited for before the run gives
-    up. `compact`: merge state files in the background.
+    up. `compact`: merge state files in the background. `keep_epochs`: how many epochs stay in the tables; older
+    ones are rolled up to Parquet, where they can still be read.
     """
 
     until_drained: bool = False
@@ -26,6 +27,7 @@ class RunOptions:
     max_epochs: int | None = None
     patience_s: float = 60.0
     compact: bool = True
+    keep_epochs: int = 100_000
     params: Mapping[str, str] = field(default_factory=dict)
 
 
