@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from penstock.clock import Clock
@@ -27,6 +28,7 @@ Work = Callable[[sa.Connection], T]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 FLOW_FILE = "epochs.db"
+RETRY_MS = 10
 IDLE_TRANSACTION_MS = 2_000
 """PostgreSQL ends a session that stops inside a transaction (a frozen process), so that its successor can claim."""
 
@@ -267,11 +269,11 @@ def _sqlite_engine(file: Path, lock_timeout_ms: int) -> sa.Engine:
     def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # BEGIN and COMMIT are ours, below
         cursor = connection.cursor()
-        mode = cursor.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode[0] != "wal":
+        mode = _write_ahead(cursor, tries=1 + lock_timeout_ms // RETRY_MS)
+        if mode != "wal":
             raise permanent(
                 LedgerError(
-                    f"{file} is on a file system that SQLite's write-ahead log does not work on (mode {mode[0]})",
+                    f"{file} is on a file system that SQLite's write-ahead log does not work on (mode {mode})",
                     hint="put the ledger on a local disk, or use a PostgreSQL ledger",
                 )
             )
@@ -286,6 +288,24 @@ def _sqlite_engine(file: Path, lock_timeout_ms: int) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _write_ahead(cursor: DBAPICursor, *, tries: int) -> str:
+    """Switch to the write-ahead log and give the mode that the file is in then. Raises sqlite3.OperationalError.
+
+    SQLite's own waiting does not cover the switch: of processes that open a new file at the same moment, now and then
+    one is told that it is locked.
+    """
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            (mode,) = cursor.fetchone() or ("unknown",)
+            return str(mode)
+        except sqlite3.OperationalError as busy:
+            tries -= 1
+            if busy.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or tries <= 0:
+                raise
+            threading.Event().wait(RETRY_MS / 1000)
 
 
 def _postgres_engine(url: str, lock_timeout_ms: int) -> sa.Engine:
