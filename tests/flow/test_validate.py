@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import polars as pl
 import pytest
 
@@ -87,24 +90,95 @@ def test_unnamed_state_is_refused() -> None:
     assert str(caught.value) == (
         f"flow f: the state of the step at {__file__}:{line} (deduplicate) has no name of its own; "
         "it would be lost when a step is added before it\n"
-        '  next:  assign the step to a variable, or give it name="..."'
+        '  next:  name it: .deduplicate(..., name="..."), or assign the step to a variable'
     )
 
 
-def test_updating_results_need_a_place_with_a_key() -> None:
-    """Rows that replace rows can't be appended."""
+@pytest.mark.parametrize(
+    ("add", "call"),
+    [
+        (lambda rows: rows.group_by("a").agg(n=pl.len()), ".agg"),
+        (lambda rows: rows.group_by("a").window(ps.tumbling("1m")).agg(n=pl.len()), ".agg"),
+        (lambda rows: rows.group_by("a").window(ps.tumbling("1m")).top_n(2, by="b"), ".top_n"),
+        (lambda rows: rows.group_by("a").top_n(2, by="b"), ".top_n"),
+        (lambda rows: rows.group_by("a").latest(), ".latest"),
+        (lambda rows: rows.join(rows, on="a", within=("0s", "1s")), ".join"),
+        (lambda rows: rows.join(rows, on="a", window=ps.tumbling("1m")), ".join"),
+        (lambda rows: rows.group_by("a").process(object(), schema={}, state={}), ".process"),
+    ],
+)
+def test_the_way_to_name_state_is_the_call_that_was_written(add: Callable[[ps.Stream], ps.Stream], call: str) -> None:
+    """The hint for state in a chain names the method that takes the name."""
     flow = ps.Flow("f")
-    counts = flow.read(ps.topic("rows")).group_by("a").agg(n=pl.len())
+    rows = flow.read(ps.topic("rows"), event_time="at")
+    add(rows).filter(pl.col("a") > 1).write(ps.console())
+
+    with pytest.raises(DefinitionError) as caught:
+        flow.build()
+
+    assert caught.value.hint == f'name it: {call}(..., name="..."), or assign the step to a variable'
+
+
+def test_updating_results_need_a_place_with_a_key() -> None:
+    """Rows that replace rows can't be appended: the step, its line, where the updates begin, and the key to give."""
+    flow = ps.Flow("f")
+    counts = flow.read(ps.topic("rows")).group_by("a", "b").agg(n=pl.len())
     shown = counts.filter(pl.col("n") > 1)
     shown.write(ps.table("t"))
 
     with pytest.raises(DefinitionError) as caught:
         flow.build()
 
+    line = test_updating_results_need_a_place_with_a_key.__code__.co_firstlineno + 5
     assert str(caught.value) == (
-        "flow f: table 't' gets updating results but has no key\n"
-        '  next:  name the columns of a row: ps.table("...", key=["..."])'
+        f"flow f: step 'write_t' at {__file__}:{line}: table 't' gets updating results but has no key "
+        "(rows of 'counts' replace earlier rows)\n"
+        '  next:  write to ps.table(..., key=["a", "b"])'
     )
+
+
+@pytest.mark.parametrize(
+    ("add", "dataset", "hint"),
+    [
+        (lambda keyed: keyed.latest(name="s"), ps.delta("d"), 'write to ps.delta(..., key=["a"])'),
+        (lambda keyed: keyed.top_n(3, by="b", name="s"), ps.table("t"), 'write to ps.table(..., key=["a", "rank"])'),
+        (
+            lambda keyed: keyed.top_n(3, by="b", rank=None, name="s"),
+            ps.postgres("env:DSN", "t"),
+            "write to ps.postgres(..., key=[\"...\"]), with the columns that tell the rows of 's' apart",
+        ),
+        (
+            lambda keyed: keyed.agg(n=pl.len(), name="s").select(x="a", y="n"),
+            ps.table("t"),
+            "write to ps.table(..., key=[\"...\"]), with the columns that tell the rows of 's' apart",
+        ),
+        (
+            lambda keyed: keyed.agg(n=pl.len(), name="s"),
+            ps.parquet("out"),
+            'write to a table with a key, e.g. ps.table("...", key=["a"])',
+        ),
+    ],
+)
+def test_the_key_of_updating_results_is_told_where_it_is_known(
+    add: Callable[[Any], ps.Stream], dataset: ps.Dataset, hint: str
+) -> None:
+    """The keys of an aggregate, those of a top with its rank; after a select only the step that updates is named."""
+    flow = ps.Flow("f")
+    add(flow.read(ps.topic("rows")).group_by("a")).write(dataset)
+
+    with pytest.raises(DefinitionError) as caught:
+        flow.build()
+
+    assert caught.value.hint == hint
+
+
+def test_the_console_shows_updating_results() -> None:
+    """What is only looked at needs no key."""
+    flow = ps.Flow("f")
+    counts = flow.read(ps.topic("rows")).group_by("a").agg(n=pl.len())
+    counts.write(ps.console())
+
+    assert [step.name for step in flow.build().writes] == ["write_console"]
 
 
 def test_a_step_that_takes_no_updates_is_told() -> None:

@@ -135,7 +135,8 @@ def _write(here: Here[ops.Write]) -> StepFacts:
     target = f"{dataset.kind} {dataset.name!r}"
     here.need(dataset.key, rows.schema, of=f", which is a key of {target}")
     here.stop_if_faulty()
-    if rows.updating and set(dataset.key) != set(rows.key):
+    is_shown = dataset.kind == "console" and not dataset.key  # it replaces nothing
+    if rows.updating and not is_shown and set(dataset.key) != set(rows.key):
         here.fault(
             f"{target} has the key {list(dataset.key)}, but its rows are named by {list(rows.key)}: "
             "one row would take the place of another",

@@ -74,10 +74,10 @@ def files(
 ) -> Dataset:
     """Files of rows. `path`: a file, a folder or a glob (source), or a folder that gets one file an epoch (sink).
 
-    `format`: `ndjson`, `csv` or, only to read, `parquet` (default: by the name's ending). `compression`: `gzip` or `zstd` (default:
-    by the ending). `watch`: go on looking for new files, there is no end. `tail`: files may still grow.
-    CSV that is read: `delimiter` between fields (default: a comma, for `.tsv` a tab), `null_values`: texts that stand
-    for null, beside the empty field.
+    `format`: `ndjson`, `csv` or, only to read, `parquet` (default: by the name's ending). `compression`: `gzip` or
+    `zstd` (default: by the ending). `watch`: go on looking for new files, there is no end. `tail`: files may still
+    grow. Of CSV that is read: `delimiter` between fields (default: a comma, for `.tsv` a tab), `null_values`, the texts
+    that stand for null beside the empty field.
     """
     return _dataset(
         "files",

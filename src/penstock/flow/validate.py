@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from penstock.errors import DefinitionError, did_you_mean
 from penstock.flow import ops
@@ -81,8 +83,27 @@ def _named_state(definition: Definition) -> Iterator[Fault]:
                     f"the state of the step at {step.location} ({step.operation.kind}) has no name of its own; "
                     "it would be lost when a step is added before it"
                 ),
-                'assign the step to a variable, or give it name="..."',
+                f'name it: {_call(step.operation)}(..., name="..."), or assign the step to a variable',
             )
+
+
+def _call(operation: ops.Operation) -> str:
+    """The method that adds a stateful step, as an author writes it."""
+    if isinstance(operation, ops.TopN) and operation.rank is None and operation.n == 1:
+        return ".latest"
+    return _CALLS.get(type(operation), f".{operation.kind}")
+
+
+_CALLS: Mapping[type[ops.Operation], str] = MappingProxyType(
+    {
+        ops.Aggregate: ".agg",
+        ops.WindowAggregate: ".agg",
+        ops.WindowTop: ".top_n",
+        ops.WindowJoin: ".join",
+        ops.Lookup: ".join",
+    }
+)
+"""Where the method of the builder has another name than the operation's kind."""
 
 
 def _updates_reach_keys(definition: Definition) -> Iterator[Fault]:
@@ -99,13 +120,52 @@ def _updates_reach_keys(definition: Definition) -> Iterator[Fault]:
                 ),
                 "write them to a table with a key, or aggregate in a window instead",
             )
-        if isinstance(operation, ops.Write) and inherits and not operation.dataset.key:
-            yield (
-                f"{operation.dataset.kind} {operation.dataset.name!r} gets updating results but has no key",
-                'name the columns of a row: ps.table("...", key=["..."])',
-            )
+        # The console has nothing to replace: it shows each row as it becomes.
+        keyless = isinstance(operation, ops.Write) and not operation.dataset.key and operation.dataset.kind != "console"
+        if keyless and inherits:
+            yield _keyless(definition, step)
         if operation.updating or (inherits and isinstance(operation, _STAYS_UPDATING)):
             updating.add(step.name)
+
+
+def _keyless(definition: Definition, step: Step) -> Fault:
+    """A place without a key gets the results of an updating step; the hint gives the key where it can be known."""
+    assert isinstance(step.operation, ops.Write)
+    dataset = step.operation.dataset
+    origin, kept = definition.step(step.inputs[0]), True
+    while not origin.operation.updating:
+        kept = kept and not isinstance(origin.operation, ops.Select)  # the one step that may rename a key
+        origin = definition.step(origin.inputs[0])
+    place = f" at {step.location}" if step.location else ""
+    columns = _key_of(origin.operation) if kept else ()
+    listed = json.dumps(columns or ["..."])
+    call = _KEYED.get(dataset.kind)
+    keyed = f"{call}(..., key={listed})" if call else f'a table with a key, e.g. ps.table("...", key={listed})'
+    hint = f"write to {keyed}"
+    if not columns:
+        hint += f", with the columns that tell the rows of {origin.name!r} apart"
+    told = f"step {step.name!r}{place}: {dataset.kind} {dataset.name!r} gets updating results but has no key"
+    return f"{told} (rows of {origin.name!r} replace earlier rows)", hint
+
+
+def _key_of(operation: ops.Operation) -> tuple[str, ...]:
+    """The columns that name a row of an updating result; empty where nothing says so."""
+    if isinstance(operation, ops.TopN):
+        ranked = () if operation.rank is None else (operation.rank,)
+        return (*operation.keys, *ranked) if operation.n == 1 or ranked else ()
+    return operation.keys if isinstance(operation, ops.Aggregate) else ()
+
+
+_KEYED: Mapping[str, str] = MappingProxyType(
+    {
+        "table": "ps.table",
+        "delta": "ps.delta",
+        "duckdb": "ps.duckdb_table",
+        "postgres": "ps.postgres",
+        "memory": "ps.memory",
+    }
+)
+"""What an author calls for a place that takes a key, by its kind."""
 
 
 _STAYS_UPDATING = (ops.Filter, ops.WithColumns, ops.Select, ops.Sql, ops.MapBatches, ops.Map, ops.Expect)
