@@ -105,6 +105,12 @@ def load_flow(target: Target, environment: Environment, params: Mapping[str, str
 
 def _by_path(text: str, variable: str | None, start: Path) -> Target:
     file = (start / text).resolve()
+    if file.is_dir():
+        names = sorted({flow.name for flow in known_flows(project_for(file))})
+        raise ConfigError(
+            f"{text} is a folder",
+            hint=f"name a flow in it: penstock run {names[0]} --project {text}" if names else "name a file",
+        )
     if not file.is_file():
         siblings = sorted(path.name for path in file.parent.glob("*.py")) if file.parent.is_dir() else []
         raise ConfigError(

@@ -11,7 +11,7 @@ import typer
 from penstock.control import flow_folder, lock_holder, read_ledger
 from penstock.interfaces.cli.checks import failed_checks
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, FlowName, ProjectFolder, flow_in_ledger
-from penstock.interfaces.cli.screen import NUMBER, TEXT, count_text, print_json, screen, table, time_text
+from penstock.interfaces.cli.screen import NUMBER, TEXT, count_text, fitting_table, print_json, screen, time_text
 from penstock.ledger import EpochRecord
 
 __all__ = ["command"]
@@ -24,10 +24,10 @@ _COLUMNS = (
     ("out", NUMBER),
     ("late", NUMBER),
     ("dead", NUMBER),
-    ("failed checks", NUMBER),
+    ("failed", NUMBER),
     ("watermark", TEXT),
     ("ms", NUMBER),
-    ("generation", NUMBER),
+    ("gen", NUMBER),
     ("version", TEXT),
 )
 
@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """List the epochs of a flow: what was read and written, when.
 
-    May be asked while the flow runs.
+    May be asked while the flow runs. `failed` counts rows that did not meet an expectation, `ms` is the time an epoch
+    took, `gen` counts how often a process took the flow over, `version` is that of its code.
     """
     name, environment = flow_in_ledger(flow, project, env)
     with read_ledger(environment) as ledger:
@@ -54,7 +55,10 @@ def command(
     if not records:
         out.print(f"{name} in {env}: no epoch was committed yet")
         return
-    out.print(table(_COLUMNS, map(_row, records)))
+    rows = [_row(record) for record in records]
+    names = [name for name, _ in _COLUMNS]
+    all_zero = [name for name in ("late", "dead", "failed") if {row[names.index(name)] for row in rows} == {"0"}]
+    out.print(fitting_table(out, _COLUMNS, rows, expendable=["version", "gen", *all_zero, "ms"]))
     holder = lock_holder(flow_folder(environment, name))
     out.print()
     out.print(f"{name} in {env}: " + (f"runs now (process {holder})" if holder else "does not run now"), markup=False)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +23,8 @@ __all__ = [
     "count_text",
     "counted",
     "error_screen",
+    "fitting_table",
+    "natural_width",
     "print_bug",
     "print_error",
     "print_json",
@@ -91,7 +94,7 @@ def print_json(value: object) -> None:
 
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> Table:
     """A table of texts; `columns` are names with NUMBER or TEXT."""
-    found = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    found = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
     for name, justify in columns:
         found.add_column(name, justify="right" if justify == NUMBER else "left", overflow="fold")
     for row in rows:
@@ -102,6 +105,26 @@ def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> 
 def count_text(count: float | None) -> str:
     """1234567 -> `1,234,567`; nothing for None."""
     return "" if count is None else f"{count:,.0f}"
+
+
+def fitting_table(
+    out: Console, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, expendable: Sequence[str]
+) -> Table:
+    """A table without as many of the `expendable` columns, in this order, as it takes to fit on the screen."""
+    names = [name for name, _ in columns]
+    dropped: set[int] = set()
+    for name in ("", *expendable):
+        dropped |= {names.index(name)} if name else set()
+        kept = [position for position in range(len(columns)) if position not in dropped]
+        found = table([columns[position] for position in kept], ([row[position] for position in kept] for row in rows))
+        if natural_width(out, found) <= out.width:
+            break
+    return found
+
+
+def natural_width(out: Console, shown: Table) -> int:
+    """How many columns a table would take if the screen had no limit."""
+    return Measurement.get(out, out.options.update(max_width=_PIPE_WIDTH), shown).maximum
 
 
 def counted(count: int, thing: str) -> str:

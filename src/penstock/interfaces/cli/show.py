@@ -46,7 +46,7 @@ def command(
     if svg is not None:
         out.print(f"wrote {svg}", markup=False)
         return
-    out.print(draw_text(definition, analysis), markup=False)
+    out.print(draw_text(definition, analysis), markup=False, soft_wrap=True)
     out.print()
     columns = (("step", TEXT), ("dataset", TEXT), (f"in {env}", TEXT), ("bound by", TEXT))
     rows = ((bound.step, bound.logical, bound.place, bound.origin) for bound in prepared.bound)

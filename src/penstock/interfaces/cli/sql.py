@@ -19,9 +19,12 @@ from rich.console import Console
 from penstock.control import QueryResult, SqlSession
 from penstock.errors import ConfigError
 from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
-from penstock.interfaces.cli.screen import NUMBER, TEXT, counted, screen, table
+from penstock.interfaces.cli.screen import NUMBER, TEXT, counted, natural_width, screen, table
 
 __all__ = ["Format", "command"]
+
+
+_FOLDED_AT_MOST = 1.5
 
 
 class Format(StrEnum):
@@ -67,7 +70,7 @@ def _print_table(found: QueryResult, limit: int) -> None:
     columns = [(field.name, NUMBER if _is_number(field.type) else TEXT) for field in found.schema]
     cells = [[_cell(value) for value in record] for record in shown]
     made = table(columns, cells)
-    if (cells and out.measure(made).minimum > out.width) or out.measure(made).maximum > 2 * out.width:
+    if cells and natural_width(out, made) > _FOLDED_AT_MOST * out.width:
         _print_upright(out, [name for name, _ in columns], cells)
     else:
         out.print(made)
@@ -82,7 +85,7 @@ def _print_upright(out: Console, names: list[str], cells: list[list[str]]) -> No
     for position, record in enumerate(cells, start=1):
         out.print(f"[bold]row {position}[/]")
         for name, value in zip(names, record, strict=True):
-            out.print(f"  {name:<{width}}  {value}", markup=False)
+            out.print(f"  {name:<{width}}  {value}", markup=False, soft_wrap=True)
 
 
 def _print_csv(found: QueryResult, _limit: int) -> None:
@@ -113,8 +116,10 @@ def _cell(value: object) -> str:
         return "null"
     if isinstance(value, datetime):
         return value.replace(tzinfo=None).isoformat(sep=" ")
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.15g}"
+        return repr(value)
     if isinstance(value, (list, dict)):
         return json.dumps(value, ensure_ascii=False, default=_cell)
     if isinstance(value, bytes):
