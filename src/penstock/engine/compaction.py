@@ -24,7 +24,7 @@ class Compactor:
         if self._job is None:
             group = due(self.segments)
             if group:
-                self._job = (group, self._pool.submit(merge, self._store, group))
+                self._job = (group, self._pool.submit(merge, self._store, group, whole=group[0] == self.segments[0]))
             return None
         group, job = self._job
         if not job.done():
