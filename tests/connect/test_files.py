@@ -406,6 +406,7 @@ def test_a_watched_file_is_taken_once_it_holds_still(tmp_path: Path) -> None:
     source = open_source(Dataset("files", "x", None, (), {"path": "*.jsonl", "watch": True}), context)
     at = source.initial()
     path = tmp_path / "a.jsonl"
+    assert source.offer(at, Budget()) == at
     for number in range(3):
         with path.open("a") as file:
             file.write(f'{{"id": {number}}}\n')
@@ -416,6 +417,14 @@ def test_a_watched_file_is_taken_once_it_holds_still(tmp_path: Path) -> None:
     assert ids(source.read(at, end)[0].frame) == [0, 1, 2]
     clock.sleep(1)
     assert source.offer(end, Budget()) == end
+
+
+def test_watched_files_that_are_there_at_the_start_are_offered_at_once(tmp_path: Path) -> None:
+    """The first offer finds them, so that a run until drained does not end before it has begun."""
+    (tmp_path / "a.jsonl").write_text('{"id": 1}\n')
+    source = files(tmp_path, "*.jsonl", watch=True)
+    end = source.offer(source.initial(), Budget(rows=1))
+    assert ids(source.read(source.initial(), end)[0].frame) == [1]
 
 
 def test_a_file_that_changed_after_it_was_taken_is_an_error(tmp_path: Path) -> None:

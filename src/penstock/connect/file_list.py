@@ -95,7 +95,8 @@ class FileList:
     """The files that were taken, in the order in which they were; kept in `folder`, shared by processes.
 
     `watch`: files are added as long as the source lives, each once its size held still between two looks (`growing`:
-    at once). Otherwise the list is made at the first look, sorted by name, and stays.
+    at once). Otherwise the list is made at the first look, sorted by name, and stays. The first look is two, so that a
+    run that only takes what is there finds it.
     """
 
     def __init__(self, pattern: Pattern, folder: Path, clock: Clock, *, watch: bool, growing: bool) -> None:
@@ -110,6 +111,7 @@ class FileList:
         self._read_to = 0
         self._next_look_s = 0.0
         self._complete = False
+        self._looked = False
 
     def refresh(self) -> None:
         """Look for files, where it is time to. Raises ConnectorError where there are none and none are waited for."""
@@ -124,6 +126,10 @@ class FileList:
             return
         try:
             self._take(self.pattern.look())
+            if self._sizes and not self._looked:
+                self._clock.sleep(LOOK_INTERVAL_S)
+                self._take(self.pattern.look())
+            self._looked = True
         except OSError as error:
             raise ConnectorError(f"can't look for files at {self.pattern.resolved}: {error.strerror}") from error
         took_s = self._clock.stopwatch_s() - begun_s
