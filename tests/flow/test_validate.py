@@ -104,7 +104,6 @@ def test_unnamed_state_is_refused() -> None:
         (lambda rows: rows.group_by("a").latest(), ".latest"),
         (lambda rows: rows.join(rows, on="a", within=("0s", "1s")), ".join"),
         (lambda rows: rows.join(rows, on="a", window=ps.tumbling("1m")), ".join"),
-        (lambda rows: rows.group_by("a").process(object(), schema={}, state={}), ".process"),
     ],
 )
 def test_the_way_to_name_state_is_the_call_that_was_written(add: Callable[[ps.Stream], ps.Stream], call: str) -> None:

@@ -32,6 +32,8 @@ RAW_LIMIT = 64 * 1024
 """How much of a bad line is kept, in bytes."""
 SURROGATES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]|(\\u[dD][89a-fA-F])")
 """An escaped backslash, a whole pair, or (group 1) a half."""
+CUT_REST = re.compile(r"|-|\.|\.?\d*[eE][+-]?|t|tr|tru|f|fa|fal|fals|n|nu|nul|\\?(u[0-9a-fA-F]{0,3})?")
+"""What is left of a line behind the place of its fault, where the fault is that the line ends."""
 ERROR_LIMIT = 300
 NAMED_ERRORS = 100
 """For so many bad lines of a block the column is searched; it takes a parse for each column."""
@@ -158,7 +160,7 @@ class JsonLines:
                 one.apply(pl.read_ndjson(line, schema=one.parsed))
             except (PolarsError, pl.exceptions.PanicException) as error:
                 text = str(error).splitlines()[0][:ERROR_LIMIT]
-                return text if "parsing line" in text else f"column {name!r}: {text}"
+                return _parsers_words(line, text) if "parsing line" in text else f"column {name!r}: {text}"
         return "the line is no row of this schema"
 
 
@@ -194,7 +196,7 @@ def _surely_bad(line: bytes, schema: pl.Schema) -> str | None:
     except RecursionError:
         return "nested too deeply"
     except ValueError as error:
-        return f"not JSON: {error}"[:ERROR_LIMIT]
+        return _not_json(error)
     if not isinstance(found, dict):
         return f"a line is a JSON object, not {_json_name(found)}"
     for name, kind in schema.items():
@@ -209,6 +211,31 @@ def _surely_bad(line: bytes, schema: pl.Schema) -> str | None:
             shown = shown if len(shown) <= ERROR_LIMIT else f"{shown[:ERROR_LIMIT]}..."
             return f"column {name!r}: {shown} ({_json_name(value)}) is no {kind}"
     return None
+
+
+def _not_json(error: ValueError) -> str:
+    """One short text for one cause: a line that was cut off breaks in many places, and is called the same in all."""
+    if not isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error}"[:ERROR_LIMIT]
+    line = error.doc.rstrip()
+    rest = line[error.pos :]
+    if CUT_REST.fullmatch(rest) or error.msg.startswith("Unterminated string"):
+        return "not JSON: the line is cut off"
+    what = error.msg.removesuffix(" at")
+    return f"not JSON: {what[0].lower()}{what[1:]} at column {error.pos + 1}"
+
+
+def _parsers_words(line: bytes, text: str) -> str:
+    """Why Polars refuses a line that Python can read: NaN and its like, or what Polars calls it."""
+    try:
+        json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+    except ValueError as error:
+        return _not_json(error)
+    return f"not JSON: {text.partition('parsing line: ')[2]}"
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _json_name(value: object) -> str:
