@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
 from penstock.clock import Clock
-from penstock.errors import ConnectorError
+from penstock.errors import ConnectorError, did_you_mean
 
 __all__ = ["FileEntry", "FileList", "Pattern", "format_of"]
 
@@ -87,6 +87,18 @@ class Pattern:
                 seen[self._short(path)] = status
         return seen
 
+    def nearest(self) -> str:
+        """The first part of the path that is not there, with the closest name that is; "" where all of it is there."""
+        place, wrong = self.resolved, None
+        while glob.has_magic(str(place)):
+            place = place.parent
+        while not place.exists():
+            wrong, place = place, place.parent
+        if wrong is None:
+            return ""
+        close = did_you_mean(wrong.name, sorted(one.name for one in place.iterdir())) if place.is_dir() else ""
+        return f".{close}" if wrong == self.resolved else f": there is no {wrong}.{close}"
+
     def _short(self, path: Path) -> str:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
@@ -144,10 +156,13 @@ class FileList:
 
     def _take(self, seen: dict[str, os.stat_result]) -> None:
         if not seen and not self._watch and not self.entries:
-            raise ConnectorError(
-                f"no file at {self.pattern.resolved}",
+            missing = ConnectorError(
+                f"no file at {self.pattern.resolved}{self.pattern.nearest()}",
+                state_left="nothing was read",
                 hint="check the path, or set watch=True to wait for files",
             )
+            missing.heals = False  # nobody said that files are still to come
+            raise missing
         new = {path: status for path, status in seen.items() if path not in self._known}
         if self._watch and not self._growing:
             ripe = {path for path, status in new.items() if self._sizes.get(path) == _size(status)}

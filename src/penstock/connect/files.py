@@ -78,7 +78,7 @@ class FilesSource(Source):
     def offer(self, start: Offsets, budget: Budget) -> Offsets:
         """The end of the next range; it may span several files. Raises ConnectorError where there are none."""
         with self._lock:
-            self._list.refresh()
+            self._refresh()
             return self._offer_each(start, budget) if self._tail else self._offer_in_order(start, budget)
 
     def read(self, start: Offsets, end: Offsets) -> Sequence[PartitionRead]:
@@ -107,13 +107,13 @@ class FilesSource(Source):
         if not self.bounded:
             return False
         with self._lock:
-            self._list.refresh()
+            self._refresh()
             return _position(at, PARTITION)[0] >= len(self._list.entries)
 
     def backlog(self, at: Offsets) -> Backlog:
         """Bytes of the files (compressed where they are) after `at`, and rows as far as they are known."""
         with self._lock:
-            self._list.refresh()
+            self._refresh()
             if self._tail:
                 sizes = [self._left_of(entry, _position(at, entry.path)[1]) for entry in self._list.entries]
                 return Backlog(size_bytes=sum(sizes))
@@ -144,8 +144,16 @@ class FilesSource(Source):
             return self.context.schema
         return to_schema(self.dataset.schema) if self.dataset.schema is not None else None
 
+    def _refresh(self) -> None:
+        """Look for files. Raises ConnectorError, which names flow and step, where there are none."""
+        try:
+            self._list.refresh()
+        except ConnectorError as error:
+            error.flow, error.step = error.flow or self.context.flow, error.step or self.context.step
+            raise
+
     def _first_schema(self) -> pl.Schema:
-        self._list.refresh()
+        self._refresh()
         entry = self._list.entry(0)
         if entry is None:
             raise ConnectorError(
