@@ -30,7 +30,7 @@ check: setup
 # Everything that a change must pass: `check`, then all tests with real servers (installed when missing, as root).
 test: check
 	tests/servers.sh
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n 2 --dist loadfile
 
 # The flights of New York, 2013, as a stream.
 demo: setup
