@@ -290,7 +290,7 @@ class _Draw:
         words = np.stack([self._words(f"{label}{part}") for part in range(-(-length // per_word))], axis=1)
         shifts = (np.arange(per_word, dtype=np.uint64) * np.uint64(5)) + np.uint64(4)
         letters = LETTERS[((words[:, :, None] >> shifts) & np.uint64(31)).astype(np.uint8)]
-        flat = np.ascontiguousarray(letters.reshape(count, -1)[:, :length])
+        flat = np.ascontiguousarray(letters.reshape(count, words.shape[1] * per_word)[:, :length])
         offsets = np.arange(0, (count + 1) * length, length, dtype=np.int64)
         buffers = [None, pa.py_buffer(offsets.data), pa.py_buffer(flat.data)]
         texts = pl.from_arrow(pa.Array.from_buffers(pa.large_string(), count, buffers))
