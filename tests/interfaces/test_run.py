@@ -154,4 +154,4 @@ def test_parameters_reach_the_flow(shop: Path) -> None:
 
     answer = typed(shop, "sql", "select sum(vat) as vat from revenue_by_country", "--format", "csv")
 
-    assert answer.out == "vat\n0\n"
+    assert answer.out == "vat\n0.0\n"

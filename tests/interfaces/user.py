@@ -117,21 +117,26 @@ class Running:
         """Read its terminal until the text is there; gives all that was seen."""
         assert self._screen is not None, "only a command in a terminal shows things before its end"
         while text not in self.seen:
-            block = os.read(self._screen, 65_536)
+            block = self._read(self._screen)
             assert block, f"it ended without {text!r}: {self.seen}"
-            self.seen += block.decode()
+            self.seen += block
         return self.seen
+
+    @staticmethod
+    def _read(screen: int) -> str:
+        """What comes next; nothing at the end, which Linux tells of a terminal by an error."""
+        try:
+            return os.read(screen, 65_536).decode(errors="replace")
+        except OSError:
+            return ""
 
     def end(self) -> Answer:
         """Wait for its end."""
         if self._screen is None:
             out, err = self.process.communicate(timeout=PATIENCE_S)
             return Answer(self.process.returncode, out.decode(), err.decode())
-        try:
-            while block := os.read(self._screen, 65_536):
-                self.seen += block.decode()
-        except OSError:  # the other side of the terminal was closed: the end of input on Linux
-            pass
+        while block := self._read(self._screen):
+            self.seen += block
         return Answer(self.process.wait(PATIENCE_S), self.seen, "")
 
 
