@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import sys
+import tomllib
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from penstock.connect import Change, Context, Sink, Source, resolve, sink_class,
 from penstock.connect import registry as registry_module
 from penstock.connect.console import ConsoleSink
 from penstock.connect.memory import MemorySource
-from penstock.connect.registry import SINKS, SOURCES
+from penstock.connect.registry import EXTRAS, SINKS, SOURCES
 from penstock.errors import ConfigError
 from penstock.flow import Dataset
 
@@ -64,6 +65,14 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConfigError, match="needs the package 'psycopg'") as raised:
         source_class("postgres")
     assert raised.value.hint == 'pip install "penstock[postgres]"'
+
+
+def test_extras_that_are_named_exist() -> None:
+    """The hint for a missing package names an extra of the project, for a kind of the table."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+    assert set(EXTRAS.values()) <= set(project["optional-dependencies"])
+    assert set(EXTRAS) <= {*SOURCES, *SINKS}
 
 
 def test_other_packages_bring_connectors(monkeypatch: pytest.MonkeyPatch) -> None:

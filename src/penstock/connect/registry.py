@@ -44,10 +44,7 @@ SINKS: Mapping[str, str] = MappingProxyType(
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
-        "delta": "delta",
-        "duckdb": "duckdb",
         "http_push": "http",
-        "nats": "nats",
         "postgres": "postgres",
         "postgres_changes": "postgres",
     }
