@@ -108,3 +108,31 @@ def test_a_view_on_a_table_keeps_it(shop: Path, postgres_dsn: str) -> None:
     assert "view seen depends on" in answer.err
     assert total(shop) == "n\n220\n"
     assert json.loads(typed(shop, "ledger", "revenue", "--json").out)["epochs"]
+
+
+def test_a_table_that_was_renamed_goes_too(shop: Path) -> None:
+    """What the last run wrote to is removed, also where the code writes to another table by now."""
+    typed(shop, "run", "revenue")
+    flow = shop / "flows" / "revenue.py"
+    flow.write_text(flow.read_text().replace('"revenue_by_country"', '"revenue_by_hour"'))
+
+    assert typed(shop, *RESET, "--yes").code == 0
+
+    tables = json.loads(typed(shop, "tables", "--json").out)["tables"]
+    assert [table["name"] for table in tables] == ["revenue_by_hour"]
+
+
+def test_a_ledger_in_postgresql_is_reset_too(shop: Path, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the ledger is a server, runs, queries and resets work as with files, and the address stays a reference."""
+    monkeypatch.setenv("TEST_LEDGER", postgres_dsn)
+    toml = shop / "penstock.toml"
+    toml.write_text(toml.read_text().replace("[env.dev]", '[env.dev]\nledger = "env:TEST_LEDGER"'))
+    assert typed(shop, "run", "revenue").code == 0
+    epochs = "select count(*) as n from epochs"
+
+    assert typed(shop, "sql", epochs, "-f", "csv").out == "n\n1\n"
+    assert typed(shop, *RESET, "--yes").code == 0
+
+    assert typed(shop, "sql", epochs, "-f", "csv").out == "n\n1\n"
+    assert total(shop) == "n\n220\n"
+    assert not (shop / ".penstock" / "dev" / "ledger.db").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from penstock.clock import Clock, SystemClock
 from penstock.connect import resolve
@@ -15,14 +16,24 @@ __all__ = ["has_ledger", "opened_ledger", "read_ledger"]
 
 def has_ledger(environment: Environment) -> bool:
     """Whether anything was ever written down here. Asking must not create a ledger."""
-    return environment.ledger is not None or (environment.folder / "ledger.db").is_file()
+    where = _where(environment)
+    return isinstance(where, str) or (where / "ledger.db").is_file()
+
+
+def _where(environment: Environment) -> Path | str:
+    """A folder, or the address of a database. Raises ConfigError where a reference leads nowhere."""
+    if environment.ledger is None:
+        return environment.folder
+    found = resolve(environment.ledger, environment.root)
+    return found if "://" in found else environment.root / found
 
 
 @contextmanager
 def opened_ledger(environment: Environment, clock: Clock | None = None) -> Iterator[Ledger]:
     """The ledger, created where it is missing; closed at the end. Raises LedgerError, ConfigError."""
-    where = environment.folder if environment.ledger is None else resolve(environment.ledger, environment.root)
-    ledger = open_ledger(where, env=environment.name, folder=environment.folder, clock=clock or SystemClock())
+    ledger = open_ledger(
+        _where(environment), env=environment.name, folder=environment.folder, clock=clock or SystemClock()
+    )
     try:
         yield ledger
     finally:

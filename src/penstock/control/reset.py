@@ -9,10 +9,11 @@ from typing import Literal, TypeAlias
 
 from penstock.clock import Clock, SystemClock
 from penstock.control.databases import DROPS, drop_table
-from penstock.control.environment import Bound, shown_path
+from penstock.control.environment import shown_path
 from penstock.control.ledgers import has_ledger, opened_ledger
 from penstock.control.locks import flow_lock
 from penstock.control.running import PreparedRun
+from penstock.control.tables import noted_tables
 from penstock.errors import ConfigError
 from penstock.flow import Dataset
 
@@ -54,9 +55,8 @@ def plan_reset(prepared: PreparedRun) -> tuple[Removal, ...]:
             hint="reset it elsewhere with --env, or set production = false in penstock.toml if it is none",
         )
     removals: list[Removal] = []
-    for bound in prepared.bound:
-        if bound.writes:
-            removals += _outputs(bound, prepared)
+    for dataset, place in _written(prepared):
+        removals += _outputs(dataset, place, environment.root)
     for name in ("state", "steps"):
         folder = prepared.folder / name
         if folder.is_dir():
@@ -82,18 +82,28 @@ def reset_here(prepared: PreparedRun, removals: tuple[Removal, ...], clock: Cloc
         ledger.forget_flow(prepared.flow)
 
 
-def _outputs(bound: Bound, prepared: PreparedRun) -> list[Removal]:
-    root = prepared.environment.root
-    if bound.dataset.kind in DROPS:
-        return [Removal("table", bound.place, table=bound.dataset)]
-    if bound.dataset.kind not in _FOLDERS:
-        return [] if bound.dataset.kind in ("console", "memory") else [Removal("kept", bound.place)]
-    folder = root / str(bound.dataset.options["path"])
+def _written(prepared: PreparedRun) -> list[tuple[Dataset, str]]:
+    """What the flow writes to now, and what its last run wrote to besides, each with the words to show for it."""
+    found = [(bound.dataset, bound.place) for bound in prepared.bound if bound.writes]
+    places = {place for _, place in found}
+    for table in noted_tables(prepared.folder):
+        place = f"{table.kind} {table.place}"
+        if place not in places:
+            found.append((Dataset(table.kind, table.name, None, table.key, table.options), place))
+    return found
+
+
+def _outputs(dataset: Dataset, place: str, root: Path) -> list[Removal]:
+    if dataset.kind in DROPS:
+        return [Removal("table", place, table=dataset)]
+    if dataset.kind not in _FOLDERS:
+        return [] if dataset.kind in ("console", "memory") else [Removal("kept", place)]
+    folder = root / str(dataset.options["path"])
     if not folder.is_dir():
         return []
     ours = any((folder / mark).exists() for mark in _OWN_MARKS)
     if not ours or folder in (root, *root.parents):
-        return [Removal("kept", f"{bound.place} (no table of Penstock's)")]
+        return [Removal("kept", f"{place} (no table of Penstock's)")]
     return [Removal("folder", shown_path(folder, root), folder)]
 
 
