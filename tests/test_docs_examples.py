@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +17,7 @@ import pytest
 
 from penstock.connect import sink_class, source_class
 from penstock.connect.registry import SINKS, SOURCES
+from penstock.flow import datasets
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "authors.md"
@@ -93,10 +94,13 @@ def test_connectors_of_the_page_are_those_of_the_registry() -> None:
 
 
 def connector_tables() -> str:
-    """Two tables of Markdown: sources and sinks."""
+    """Three tables of Markdown: what authors call, sources, sinks."""
+    functions = [(name, getattr(datasets, name)) for name in sorted(datasets.__all__) if name != "Dataset"]
     sources = [(kind, source_class(kind)) for kind in SOURCES]
     sinks = [(kind, sink_class(kind)) for kind in SINKS]
-    lines = ["| source | replayable | |", "|---|---|---|"]
+    lines = ["| dataset | options | |", "|---|---|---|"]
+    lines += [f"| `ps.{name}` | {options_of(found)} | {first_sentence(found)} |" for name, found in functions]
+    lines += ["", "| source | replayable | |", "|---|---|---|"]
     lines += [
         f"| `{kind}` | {'yes' if found.replayable else 'through the inbox'} | {first_sentence(found)} |"
         for kind, found in sources
@@ -109,13 +113,18 @@ def connector_tables() -> str:
     return "\n" + "\n".join(lines) + "\n\n"
 
 
+def options_of(function: Callable[..., object]) -> str:
+    """The parameters of a function, as code."""
+    return ", ".join(f"`{name}`" for name in inspect.signature(function).parameters)
+
+
 def yes(value: object) -> str:
     """A truth as a word."""
     return "yes" if value else "no"
 
 
-def first_sentence(found: type) -> str:
-    """What a class says of itself, up to the first full stop."""
+def first_sentence(found: object) -> str:
+    """What a class or function says of itself, up to the first full stop."""
     text = " ".join((inspect.getdoc(found) or "").split())
     return text.split(". ")[0].rstrip(".").replace("|", "\\|") + "."
 
@@ -132,8 +141,8 @@ def test_readme_flow_runs_as_the_readme_says(tmp_path: Path) -> None:
     shown = penstock("sql", "select country, orders, revenue from revenue order by all", "-f", "csv", folder=tmp_path)
 
     assert len(files["orders.py"].rstrip().splitlines()) <= 20
-    assert "1 dead letters" in done.stdout
-    assert shown.stdout.splitlines() == ["country,orders,revenue", "DE,1,35", "NL,1,7.5", "NL,2,32.5"]
+    assert "1 dead letter;" in done.stdout
+    assert shown.stdout.splitlines() == ["country,orders,revenue", "DE,1,35.0", "NL,1,7.5", "NL,2,32.5"]
 
 
 def penstock(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:

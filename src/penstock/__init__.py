@@ -3,8 +3,10 @@
 This is the front door for authors: `import penstock as ps`. It loads no dataframe library and no server.
 """
 
+from typing import TYPE_CHECKING
+
 from penstock.clock import epoch_id, epoch_random, now
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, did_you_mean
 from penstock.flow import (
     PROCESSING_TIME,
     Dataset,
@@ -72,3 +74,9 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if not TYPE_CHECKING:  # a checker would take it for a promise that every name is there
+
+    def __getattr__(name: str) -> object:
+        """Raise AttributeError with the closest public name."""
+        raise AttributeError(f"penstock has no {name!r}.{did_you_mean(name, __all__)}", name=name)
