@@ -7,6 +7,7 @@ from penstock.analysis.faults import columns_text, type_text
 from penstock.analysis.lineage import ColumnOrigin, lineage, sources_of
 from penstock.analysis.picture import draw_svg, draw_text
 from penstock.analysis.pruning import needed_columns
+from penstock.analysis.queries import closed_connection
 from penstock.analysis.schemas import analyse
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ColumnOrigin",
     "StepFacts",
     "analyse",
+    "closed_connection",
     "columns_text",
     "describe",
     "draw_svg",

@@ -11,17 +11,28 @@ import pyarrow as pa
 from penstock.analysis.expressions import empty
 from penstock.analysis.faults import Here
 
-__all__ = ["sql_schema"]
+__all__ = ["closed_connection", "sql_schema"]
 
-_SETTINGS = ("set python_enable_replacements = false", "set enable_external_access = false")
+_SETTINGS = (
+    "set timezone = 'UTC'",
+    "set python_enable_replacements = false",
+    "set enable_external_access = false",
+    "set lock_configuration = true",
+)
 """A query sees the batch, not the Python variables around it, no file and no network: else a replay could differ."""
+
+
+def closed_connection(threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory for queries of an author: analysis and engine ask the same one, so both refuse the same."""
+    connection = duckdb.connect(config={} if threads is None else {"threads": threads})
+    for setting in _SETTINGS:
+        connection.execute(setting)
+    return connection
 
 
 def sql_schema(here: Here[Any], query: str, schema: pl.Schema) -> pl.Schema:
     """The columns that `query` gives over a table `self` of these columns."""
-    with duckdb.connect(config={"threads": 1}) as connection:
-        for setting in _SETTINGS:
-            connection.execute(setting)
+    with closed_connection(threads=1) as connection:
         connection.register("self", empty(schema).to_arrow())
         try:
             statements = connection.extract_statements(query)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import duckdb
 import polars as pl
 
-from penstock.analysis import StepFacts
+from penstock.analysis import StepFacts, closed_connection
 from penstock.engine.rows import ROW, Transform
 from penstock.errors import StepFailed
 from penstock.flow import Step, ops
@@ -70,12 +69,12 @@ def transform_of(step: Step, facts: StepFacts) -> Transform | None:
 
 
 class _Sql:
-    """One DuckDB query over frames; keeps its connection."""
+    """One DuckDB query over frames; keeps its connection, which reaches nothing but the frame."""
 
     def __init__(self, query: str, schema: pl.Schema) -> None:
         self._query = query
         self._schema = schema
-        self._connection = duckdb.connect(":memory:")
+        self._connection = closed_connection()
 
     def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
         self._connection.register("self", frame.to_arrow())
