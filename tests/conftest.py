@@ -1,15 +1,25 @@
-"""Fixtures for the whole suite: real servers, started once a session, on a free loopback port."""
+"""Fixtures for the whole suite: real servers, started once a session, on a free loopback port; hypothesis profiles.
+
+`HYPOTHESIS_PROFILE=hunt` looks for new counterexamples; the default one tries the same few examples each time.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from penstock.clock import new_id
 from penstock.testing import servers
+
+_CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+settings.register_profile("ci", _CALM, max_examples=12, derandomize=True, database=None)
+settings.register_profile("hunt", _CALM, max_examples=300, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,8 @@ class Partial:
     """One column that is kept: computed from a batch by `batch`, merged by its `kind`.
 
     `presence`: for first/last, the partial that counts the rows behind it; for mean and m2, the one that counts the
-    values, and for m2 also `mean` (the merge of moments is that of Chan, Golub and LeVeque, 1979).
+    values, and for m2 also `mean` (the merge of moments is that of Chan, Golub and LeVeque, 1979). `when`: for
+    first/last by an order, the partial with the order of that row; without it, by the order of the partials.
     """
 
     column: str
@@ -34,6 +35,7 @@ class Partial:
     batch: pl.Expr
     presence: str = ""
     mean: str = ""
+    when: str = ""
     members: pl.Expr | None = None
     """For a set: its members before repeated ones are dropped."""
 
@@ -47,7 +49,10 @@ class Partial:
         if self.kind == "max":
             return column.max()
         if self.kind in ("first", "last"):
-            there = column.filter(pl.col(self.presence) > 0)
+            present = pl.col(self.presence) > 0
+            there = column.filter(present)
+            if self.when:
+                there = there.sort_by(pl.col(self.when).filter(present), maintain_order=True)
             return (there.first() if self.kind == "first" else there.last()).alias(self.column)
         if self.kind == "set":
             return (
@@ -57,16 +62,18 @@ class Partial:
             )
         count = pl.col(self.presence)
         mean = pl.col(self.mean or self.column)
-        center = (count * mean).sum() / count.sum()
+        center = pl.when(count.sum() > 0).then((count * mean).sum() / count.sum())
         if self.kind == "mean":
-            return center.fill_nan(None).alias(self.column)
-        return (column.sum() + (count * (mean - center) ** 2).sum()).fill_nan(0.0).alias(self.column)
+            return center.alias(self.column)
+        # Partials without values have no mean, and count for nothing; NaN among the values stays NaN.
+        return (column.sum() + (count * (mean - center) ** 2).sum()).alias(self.column)
 
     def combined(self, sign: int = 1) -> pl.Expr:
         """The merge of an old partial (columns prefixed `old:`) with a new one, row by row; `sign` -1 takes it away."""
         old, new = pl.col(f"old:{self.column}"), pl.col(self.column)
         if self.kind == "sum":
-            return (old.fill_null(0) + sign * new.fill_null(0)).alias(self.column)
+            # No fill_null(0): a sum of durations has no 0 of that kind.
+            return pl.coalesce(old + new if sign > 0 else old - new, old, new).alias(self.column)
         if self.kind == "min":
             return pl.min_horizontal(old, new).alias(self.column)
         if self.kind == "max":
@@ -85,9 +92,9 @@ class Partial:
         mean_old, mean_new = pl.col(f"old:{name}").fill_null(0.0), pl.col(name).fill_null(0.0)
         total = n_old + n_new
         if self.kind == "mean":
-            return ((n_old * mean_old + n_new * mean_new) / total).fill_nan(None).alias(self.column)
-        between = (mean_old - mean_new) ** 2 * n_old * n_new / total
-        return (old.fill_null(0.0) + new.fill_null(0.0) + between.fill_nan(0.0)).alias(self.column)
+            return pl.when(total > 0).then((n_old * mean_old + n_new * mean_new) / total).alias(self.column)
+        between = pl.when((n_old > 0) & (n_new > 0)).then((mean_old - mean_new) ** 2 * n_old * n_new / total)
+        return (old.fill_null(0.0) + new.fill_null(0.0) + between.fill_null(0.0)).alias(self.column)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,9 +132,13 @@ class Aggregation:
         )
 
 
-def decompose(aggregates: Mapping[str, pl.Expr], schema: pl.Schema) -> Aggregation | None:
-    """Take a step's aggregates apart over rows of `schema`; None where one of them can't be."""
-    work = _Work(schema)
+def decompose(aggregates: Mapping[str, pl.Expr], schema: pl.Schema, *, order: str = "") -> Aggregation | None:
+    """Take a step's aggregates apart over rows of `schema`; None where one of them can't be.
+
+    `order`: a column by which first and last go, where partials are not merged in the order of their rows; within a
+    batch the rows have to be in that order.
+    """
+    work = _Work(schema, order)
     try:
         results = [work.outer(expression).alias(name) for name, expression in aggregates.items()]
     except _NotDecomposableError:
@@ -146,15 +157,12 @@ _ROWWISE_FUNCTIONS = {
     "MaxHorizontal", "SumHorizontal", "MeanHorizontal", "Trigonometry", "AsStruct", "Replace", "ReplaceStrict",
     "Bitwise", "BinaryExpr_", "FillNullWithStrategy_", "Format", "ConcatExpr_",
 }  # fmt: skip
-_WHOLE_COLUMN_BOOLEANS = {
-    "Any",
-    "All",
-    "IsFirstDistinct",
-    "IsLastDistinct",
-    "IsUnique",
-    "IsDuplicated",
-    "AllHorizontal_",
+_WHOLE_COLUMN = {
+    "Boolean": {"Any", "All", "HasNulls", "IsFirstDistinct", "IsLastDistinct", "IsUnique", "IsDuplicated", "IsSorted"},
+    "StringExpr": {"ConcatVertical"},
+    "Bitwise": {"And", "Or", "Xor"},
 }
+"""Members of the families above that look at more than one row."""
 
 
 @dataclass
@@ -162,6 +170,7 @@ class _Work:
     """The partials that were found so far; the same aggregate twice is kept once."""
 
     schema: pl.Schema
+    order: str = ""
     partials: dict[str, Partial] = field(default_factory=dict)
     finish: list[pl.Expr] = field(default_factory=list)
     known: dict[str, str] = field(default_factory=dict)
@@ -217,21 +226,30 @@ class _Work:
             return self._keep("sum", _wide(inner.sum(), self._type(inner)))
         if name in ("Min", "Max") and not options.get("propagate_nans"):
             return self._keep("min" if name == "Min" else "max", inner.min() if name == "Min" else inner.max())
-        if name == "Mean" and self._type(inner).is_numeric():
+        if name == "Mean" and (self._type(inner).is_numeric() or self._type(inner) == pl.Boolean):
             return self._mean(inner)
         if name in ("First", "Last"):
             presence = self._keep("sum", inner.len().cast(pl.Int64))
             value = inner.first() if name == "First" else inner.last()
-            return self._keep("first" if name == "First" else "last", value, presence=presence)
+            when = self._when(tree, name) if self.order else ""
+            return self._keep("first" if name == "First" else "last", value, presence=presence, when=when)
         if name == "NUnique":
             column = self._keep("set", inner.unique(), members=inner)
             return self._finish(pl.col(column).list.len().cast(pl.Int64))
         raise _NotDecomposableError
 
+    def _when(self, tree: Any, name: str) -> str:
+        """The partial with the order of the row that is first or last (of those that a filter in `tree` lets pass)."""
+        order: Any = {"Column": self.order}
+        if "Filter" in tree:
+            order = {"Filter": {**tree["Filter"], "input": order}}
+        times = _expression(order)
+        return self._keep("min", times.min()) if name == "First" else self._keep("max", times.max())
+
     def _mean(self, inner: pl.Expr) -> str:
         total = self._keep("sum", _wide(inner.sum(), self._type(inner)))
         count = self._keep("sum", inner.count().cast(pl.Int64))
-        return self._finish(pl.when(pl.col(count) > 0).then(pl.col(total) / pl.col(count)))
+        return self._finish(pl.when(pl.col(count) > 0).then(pl.col(total).cast(pl.Float64) / pl.col(count)))
 
     def _spread(self, inner: pl.Expr, name: str, ddof: int) -> str:
         """Standard deviation and variance from count, mean and the sum of squared deviations."""
@@ -250,13 +268,14 @@ class _Work:
         *,
         presence: str = "",
         mean: str = "",
+        when: str = "",
         members: pl.Expr | None = None,
     ) -> str:
-        identity = f"{kind}:{presence}:{batch.meta.serialize(format='json')}"
+        identity = f"{kind}:{presence}:{when}:{batch.meta.serialize(format='json')}"
         if identity not in self.known:
             column = f"__p{len(self.partials)}"
             self.known[identity] = column
-            self.partials[column] = Partial(column, kind, batch.alias(column), presence, mean, members)
+            self.partials[column] = Partial(column, kind, batch.alias(column), presence, mean, when, members)
         return self.known[identity]
 
     def _finish(self, expression: pl.Expr) -> str:
@@ -283,7 +302,11 @@ def _rowwise(tree: Any) -> pl.Expr:
         _assert_rowwise(body["by"])
     else:
         _assert_rowwise(tree)
-    return _expression(tree)
+    expression = _expression(tree)
+    if not expression.meta.root_names():
+        # A literal is one value, however many rows there are: aggregated by batch it would be one value a batch.
+        raise _NotDecomposableError
+    return expression
 
 
 def _assert_rowwise(node: Any) -> None:
@@ -312,9 +335,9 @@ def _assert_rowwise(node: Any) -> None:
 
 def _is_rowwise_function(function: Any) -> bool:
     name = function if isinstance(function, str) else next(iter(function))
-    if name == "Boolean" and not isinstance(function, str):
-        which = function["Boolean"]
-        return (which if isinstance(which, str) else next(iter(which))) not in _WHOLE_COLUMN_BOOLEANS
+    if name in _WHOLE_COLUMN and not isinstance(function, str):
+        which = function[name]
+        return (which if isinstance(which, str) else next(iter(which))) not in _WHOLE_COLUMN[name]
     return name in _ROWWISE_FUNCTIONS
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 import polars as pl
 
 from penstock.engine.batch import Epoch, row_json
+from penstock.engine.isolate import isolate
 from penstock.errors import CheckFailed
 from penstock.flow import Check, Step, ops
 
 __all__ = ["checked", "keeps"]
+
+VERDICT = "__verdict"
 
 
 def keeps(check: Check) -> pl.Expr:
@@ -29,9 +36,15 @@ def keeps(check: Check) -> pl.Expr:
     return kept.fill_null(value=True)
 
 
-def checked(step: Step, frame: pl.DataFrame, epoch: Epoch) -> pl.DataFrame:
+def checked(
+    step: Step,
+    frame: pl.DataFrame,
+    epoch: Epoch,
+    offsets: Callable[[Sequence[int]], Sequence[Mapping[str, Any]]],
+) -> pl.DataFrame:
     """Hold rows to the step's expectations, note the counts, and give the rows that go on.
 
+    A row on which a check can't be computed does not keep it. `offsets`: where rows were read, by their positions.
     Raises CheckFailed where one is not met and `on_fail` is "stop": the epoch is not committed.
     """
     operation = step.operation
@@ -40,10 +53,9 @@ def checked(step: Step, frame: pl.DataFrame, epoch: Epoch) -> pl.DataFrame:
         for check in operation.checks:
             epoch.check(f"{step.name}: {check.name}", passed=0, failed=0)
         return frame
-    verdicts = frame.select(keeps(check).alias(str(place)) for place, check in enumerate(operation.checks))
     good = pl.Series([True]).new_from_index(0, frame.height)
-    for place, check in enumerate(operation.checks):
-        kept = verdicts[str(place)]
+    for check in operation.checks:
+        kept = _verdicts(check, frame, step.name)
         failed = frame.height - int(kept.sum())
         samples = [row_json(row) for row in frame.filter(~kept).head(3).iter_rows(named=True)] if failed else []
         epoch.check(f"{step.name}: {check.name}", passed=frame.height - failed, failed=failed, samples=samples)
@@ -58,7 +70,25 @@ def checked(step: Step, frame: pl.DataFrame, epoch: Epoch) -> pl.DataFrame:
                 hint='mend the data or the flow and run again, or let the check count only: on_fail="warn"',
             )
         if operation.on_fail == "dead_letter":
-            for row in frame.filter(good & ~kept).iter_rows(named=True):
-                epoch.dead_row(step.name, f"does not keep {check.name}", row_json(row))
+            bad = (good & ~kept).arg_true()
+            for row, offset in zip(frame[bad].iter_rows(named=True), offsets(bad.to_list()), strict=True):
+                epoch.dead_row(step.name, f"does not keep {check.name}", row_json(row), offset)
             good &= kept
     return frame.filter(good) if operation.on_fail == "dead_letter" else frame
+
+
+def _verdicts(check: Check, frame: pl.DataFrame, step: str) -> pl.Series:
+    """For each row whether it keeps the check."""
+    verdict = keeps(check).alias(VERDICT)
+
+    def judged(part: pl.DataFrame) -> pl.DataFrame:
+        # with_columns, not select: a check on the whole batch is one value, which holds for all of its rows.
+        return part.with_columns(verdict).select(VERDICT)
+
+    try:
+        return judged(frame)[VERDICT]
+    except pl.exceptions.PolarsError:
+        known, refused = isolate(judged, frame, pl.DataFrame(schema={VERDICT: pl.Boolean}), step)
+        kept = np.zeros(frame.height, dtype=bool)
+        kept[np.delete(np.arange(frame.height), [position for position, _ in refused])] = known[VERDICT].to_numpy()
+        return pl.Series(VERDICT, kept)

@@ -30,6 +30,8 @@ class Expiry:
         self._armed: NDArray[np.int64] = np.full(16, NEVER_US, dtype=np.int64)
         self._buckets: dict[int, list[Slots]] = {}
         self._heap: list[int] = []
+        self._earliest: int | None = None
+        self._is_earliest_known = True
 
     def reserve(self, size: int) -> None:
         """Make room for slots below `size`."""
@@ -45,6 +47,7 @@ class Expiry:
     def set(self, slots: Slots, times_us: NDArray[np.int64] | int) -> None:
         """Give slots their times."""
         self._times[slots] = times_us
+        self._is_earliest_known = False
         buckets = self._times[slots] // _BUCKET_US
         sooner = (buckets < self._armed[slots]) & (self._times[slots] < NEVER_US)
         self._arm(slots[sooner], buckets[sooner])
@@ -52,25 +55,36 @@ class Expiry:
     def clear(self, slots: Slots) -> None:
         """The slots are free: they are never due."""
         self._times[slots] = NEVER_US
+        self._is_earliest_known = False
 
     def due(self, now_us: int) -> Slots:
         """The slots whose time is `<= now_us`, each once; those that are not dealt with come again."""
-        last = now_us // _BUCKET_US
-        opened: list[Slots] = []
+        slots = self._opened(now_us // _BUCKET_US)
+        return slots[self._times[slots] <= now_us]
+
+    def earliest(self) -> int | None:
+        """The first time that a slot is due, or None."""
+        while not self._is_earliest_known and self._heap:
+            bucket = self._heap[0]
+            times = self._times[np.concatenate(self._buckets[bucket])]
+            times = times[times // _BUCKET_US == bucket]
+            if len(times):
+                self._earliest, self._is_earliest_known = int(times.min()), True
+            else:
+                self._opened(bucket)
+        return self._earliest if self._heap else None
+
+    def _opened(self, last: int) -> Slots:
+        """The slots of the buckets up to `last`, each once, put into the buckets of the times that they have now."""
+        opened: list[Slots] = [np.empty(0, dtype=np.int64)]
         while self._heap and self._heap[0] <= last:
             opened.extend(self._buckets.pop(heapq.heappop(self._heap)))
-        if not opened:
-            return np.empty(0, dtype=np.int64)
         slots = np.unique(np.concatenate(opened))
         self._armed[slots] = NEVER_US
         times = self._times[slots]
         waiting = times < NEVER_US
         self._arm(slots[waiting], times[waiting] // _BUCKET_US)
-        return slots[times <= now_us]
-
-    def earliest(self) -> int | None:
-        """A time before which nothing is due."""
-        return self._heap[0] * _BUCKET_US if self._heap else None
+        return slots
 
     def _arm(self, slots: Slots, buckets: NDArray[np.int64]) -> None:
         if not len(slots):

@@ -14,6 +14,7 @@ from penstock.analysis import Analysis
 from penstock.connect import Change
 from penstock.engine.batch import Batch, Epoch, Watermarks
 from penstock.engine.checking import checked
+from penstock.engine.event_time import EventTime
 from penstock.engine.isolate import isolate
 from penstock.engine.operators import Operator, Place, operator_of
 from penstock.engine.python_rows import flat_mapped, mapped
@@ -53,6 +54,7 @@ class Program:
             operator = operator_of(place)
             if operator is not None:
                 self._operators[step.name] = operator
+        self._event_time = EventTime(definition, self._operators)
         facts = analysis.steps
         self._transforms = {step.name: transform_of(step, facts[step.name]) for step in definition.steps}
 
@@ -62,17 +64,8 @@ class Program:
         return bool(self._operators)
 
     def watermarks(self, reads: Mapping[str, int | None]) -> dict[str, int | None]:
-        """The watermark of every step's input side, from those of the reads: the least of its inputs."""
-        marks: dict[str, int | None] = {}
-        for step in self.definition.steps:
-            if isinstance(step.operation, ops.Read):
-                marks[step.name] = reads.get(step.name)
-                continue
-            # A lookup table holds nobody back: it is as it is when a row comes.
-            inputs = step.inputs[:1] if isinstance(step.operation, ops.Lookup) else step.inputs
-            known = [mark for name in inputs if (mark := marks[name]) is not None]
-            marks[step.name] = min(known) if known else None
-        return marks
+        """The watermark of every step's input side, from those of the reads."""
+        return self._event_time.watermarks(reads)
 
     def run(
         self,
@@ -112,8 +105,7 @@ class Program:
 
     def due_us(self) -> int | None:
         """The processing time at which an epoch is wanted even without rows."""
-        times = [time for operator in self._operators.values() if (time := operator.due_us()) is not None]
-        return min(times, default=None)
+        return self._event_time.due_us()
 
     @property
     def state_rows(self) -> dict[str, int]:
@@ -153,7 +145,7 @@ class Program:
         operation, schema = step.operation, self.analysis.steps[step.name].schema
         frame = rows.collect(epoch)
         if isinstance(operation, ops.Expect):
-            return Rows(checked(step, frame, epoch))
+            return Rows(checked(step, frame, epoch, rows.offsets))
         assert isinstance(operation, (ops.Map, ops.FlatMap))
         function = mapped if isinstance(operation, ops.Map) else flat_mapped
         result, refused = function(operation.function, frame, schema)
@@ -170,9 +162,13 @@ class Program:
             result = operator.run(batches, marks, epoch)
         except pl.exceptions.PolarsError:
             # Operators compute on the batch before they touch their state, so they can be asked again without the
-            # rows that an expression of theirs can't take.
+            # rows that an expression of theirs can't take. Where no row is to blame, the state may be touched: the
+            # epoch fails.
             epoch.back_to(noted)
-            batches[0] = Batch(self._computable(operator, inputs[0].rows, epoch), batches[0].retracted)
+            good = self._computable(operator, inputs[0].rows, epoch)
+            if good.height == inputs[0].rows.frame.height:
+                raise
+            batches[0] = Batch(good, batches[0].retracted)
             result = operator.run(batches, marks, epoch)
         before = None if result.retracted is None else Rows(result.retracted)
         return _Value(Rows(result.rows), before)

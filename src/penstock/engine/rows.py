@@ -6,10 +6,11 @@ raises, the chain is done again step by step, and the rows that raise are isolat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from penstock.engine.batch import Epoch, row_json
@@ -74,10 +75,12 @@ class Rows:
     todo: list[Transform] = field(default_factory=list)
     base: pl.DataFrame | None = None
     done: list[Transform] = field(default_factory=list)
+    places: pl.Series | None = None
+    """For each row of `base` its position in the range that was read; None: all of them, in order."""
 
     def then(self, transform: Transform) -> Rows:
         """The rows after one more step, not done yet."""
-        return Rows(self.frame, self.origin, [*self.todo, transform], self.base, self.done)
+        return Rows(self.frame, self.origin, [*self.todo, transform], self.base, self.done, self.places)
 
     def collect(self, epoch: Epoch) -> pl.DataFrame:
         """Do what is to be done."""
@@ -109,9 +112,17 @@ class Rows:
         result, refused = isolate(transform.eager, self.frame, transform.empty, transform.step)
         if refused:
             self.bury(transform.step, refused, epoch)
-            # Tracing further failures by position would be off by the rows that went.
-            self.origin_lost()
+            self._without([position for position, _ in refused])
         self._advance([transform], result)
+
+    def _without(self, positions: list[int]) -> None:
+        """Take rows out of the frame, and go on tracing from what is left."""
+        places = self._places()
+        left = np.delete(np.arange(self.frame.height), positions)
+        self.frame, self.done = self.frame[left], []
+        self.base, self.places = self.frame, None if places is None else places[left]
+        if places is None:
+            self.origin_lost()
 
     def _advance(self, part: list[Transform], result: pl.DataFrame) -> None:
         if self.base is None:
@@ -130,24 +141,25 @@ class Rows:
     def bury(self, step: str, refused: Refused, epoch: Epoch) -> None:
         """Write dead letters for rows of the frame (which has no todo left). Raises StepFailed where they are most."""
         hold_share(step, refused, self.frame.height)
+        offsets = self.offsets([position for position, _ in refused])
+        for (position, error), offset in zip(refused, offsets, strict=True):
+            epoch.dead_row(step, error, row_json(self.frame.row(position, named=True)), offset)
+
+    def offsets(self, positions: Sequence[int]) -> list[dict[str, Any]]:
+        """Where the rows at these positions of the frame (which has no todo left) were read, as exactly as is known."""
+        if self.origin is None or not positions:
+            return [{} for _ in positions]
         places = self._places()
-        for position, error in refused:
-            row = self.frame.row(position, named=True)
-            offset: dict[str, Any] = {}
-            if self.origin is not None:
-                known = places is not None and position < len(places)
-                offset = (
-                    self.origin.offset(int(places[position]))
-                    if known and places is not None
-                    else self.origin.range(None)
-                )
-            epoch.dead_row(step, error, row_json(row), offset)
+        if places is None:
+            return [self.origin.range(None) for _ in positions]
+        return [self.origin.offset(int(place)) for place in places.gather(pl.Series(positions, dtype=pl.UInt32))]
 
     def _places(self) -> pl.Series | None:
         """For each row of the frame its position in the range that was read, by doing the chain again with it."""
         if self.origin is None or not self.origin.partitions:
             return None
-        frame = (self.base if self.base is not None else self.frame).with_row_index(ROW)
+        base = self.base if self.base is not None else self.frame
+        frame = base.with_row_index(ROW) if self.places is None else base.with_columns(self.places.alias(ROW))
         for transform in self.done:
             if transform.carrying is None:
                 return None

@@ -71,6 +71,11 @@ class TimeLog:
         times = [int(frame.item(0, EXPIRES)) for frame in self._frames]
         return min(times) if times else None
 
+    @property
+    def horizon(self) -> int | None:
+        """The time up to which rows were dropped; None where none were."""
+        return self._horizon
+
     def take_change(self) -> TableChange | None:
         """What was appended and dropped since the last call."""
         if not self._appended and not self._moved:

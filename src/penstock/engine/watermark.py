@@ -72,7 +72,15 @@ class WatermarkTracker:
                 self._marks[read] = END_US
 
     def settle(self, now_us: int) -> None:
-        """Let reads that were silent for longer than their `idle_after` follow the others: they hold nobody back."""
+        """Let time pass for those that hear nothing.
+
+        The watermark of a read in processing time is the clock's. Reads that were silent for longer than their
+        `idle_after` follow the others: they hold nobody back. They do not follow one that is at its end to the end of
+        time: what they bring later would be late for ever.
+        """
+        for name, mark in self._marks.items():
+            if self._reads[name].event_time == PROCESSING_TIME:
+                self._marks[name] = max(mark, now_us)
         heard: dict[str, int] = {}
         for name in self._marks:
             self._born.setdefault(name, now_us)
@@ -82,7 +90,11 @@ class WatermarkTracker:
             for name, heard_us in heard.items()
             if (idle_us := self._reads[name].idle_us) is not None and now_us - heard_us >= idle_us
         }
-        active = [mark for name, mark in self._marks.items() if name not in idle and not self._reads[name].table]
+        active = [
+            mark
+            for name, mark in self._marks.items()
+            if name not in idle and mark < END_US and not self._reads[name].table
+        ]
         for name in idle if active else ():
             self._marks[name] = max(self._marks[name], min(active))
 

@@ -69,8 +69,7 @@ class RunningAggregate(Operator):
         """New results of the groups that changed, and what they were before."""
         batch = inputs[0]
         if self._ttl_us is not None:
-            for table in (self._table, *self._members.values()):
-                table.delete(table.due(marks.past_us(epoch)))
+            self._forget(marks.past_us(epoch))
         self._expires = marks.expiry_us(self._ttl_us, epoch)
         added = self._partials(batch.rows, 1)
         taken = None
@@ -85,26 +84,43 @@ class RunningAggregate(Operator):
         """Compute the partials."""
         rows.group_by(self._keys).agg(partial.batch for partial in self._aggregation.partials)
 
+    def _forget(self, time_us: int) -> None:
+        """Delete the groups whose time has come, with the members of their sets."""
+        self._table.delete(self._table.due(time_us))
+        for table in self._members.values():
+            due = table.due(time_us)
+            rows = table.gather(due)
+            groups = self._table.find(rows)
+            alive = groups != ABSENT
+            table.delete(due[~alive])
+            # A member lives as long as its group: forgotten alone, it would be counted a second time.
+            table.upsert(rows.filter(pl.Series(alive)), self._table.expires(groups[alive]), found=due[alive])
+
     def _partials(self, rows: pl.DataFrame, sign: int) -> pl.DataFrame:
         """The partials of a batch, one row a group; sets as the number of members that came (or, sign -1, went)."""
         groups = rows.group_by(self._keys, maintain_order=True).agg(*self._batch, pl.len().cast(pl.Int64).alias(COUNT))
-        for partial in self._sets:
-            moved = self._move_members(partial, rows, sign)
+        # All that the batch may fail on, before any state is touched.
+        members = [(partial, self._pairs(partial, rows)) for partial in self._sets]
+        for partial, pairs in members:
+            moved = self._move_members(partial, pairs, sign)
             counts = moved.group_by(self._keys).agg(pl.len().cast(pl.Int64).alias(partial.column))
             groups = groups.join(counts, on=self._keys, how="left", nulls_equal=True, maintain_order="left")
             groups = groups.with_columns(pl.col(partial.column).fill_null(0))
         return groups
 
-    def _move_members(self, partial: Partial, rows: pl.DataFrame, sign: int) -> pl.DataFrame:
-        """Count the members of a set up or down; gives those that are new, or that went with their last row."""
+    def _pairs(self, partial: Partial, rows: pl.DataFrame) -> pl.DataFrame:
+        """The members of a set by group, and how many rows of the batch each has."""
         assert partial.members is not None
-        table = self._members[partial.column]
         values = rows.group_by(self._keys, maintain_order=True).agg(partial.members.alias("__member"))
-        pairs = (
+        return (
             values.explode("__member", keep_nulls=True, empty_as_null=False)
             .group_by([*self._keys, "__member"], maintain_order=True)
             .agg(pl.len().cast(pl.Int64).alias("__times"))
         )
+
+    def _move_members(self, partial: Partial, pairs: pl.DataFrame, sign: int) -> pl.DataFrame:
+        """Count the members of a set up or down; gives those that are new, or that went with their last row."""
+        table = self._members[partial.column]
         found = table.find(pairs)
         absent = found == ABSENT
         if not self.place.inputs[0].updating and self._ttl_us is None:
@@ -132,9 +148,7 @@ class RunningAggregate(Operator):
         merged = self._merge(added, old, known, 1)
         if taken is not None:
             current = merged.select(*self._keys, *names, COUNT)
-            merged = self._merge(
-                taken.with_columns(pl.col(names).fill_null(0), pl.col(COUNT).fill_null(0)), current, None, -1
-            )
+            merged = self._merge(taken, current, None, -1)
         before = self._finished(old)
         empty = (merged[COUNT] <= 0).to_numpy() if taken is not None else np.zeros(merged.height, dtype=bool)
         if not empty.any():

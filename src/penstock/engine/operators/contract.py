@@ -75,6 +75,18 @@ class Operator(ABC):
         """A processing time at which this operator wants an epoch even where no rows come; None: it does not."""
         return None
 
+    def closes_us(self) -> int | None:
+        """The next event time at which it has results to give even where no rows come; None: there is none."""
+        return None
+
+    @property
+    def holds_us(self) -> int:
+        """How far behind its watermark the event time of its results may be: the steps after it see it so much later.
+
+        Without it, a window after a join would take the join's results for late.
+        """
+        return 0
+
     @property
     def state_rows(self) -> int:
         """How many rows are remembered."""

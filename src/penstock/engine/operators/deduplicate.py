@@ -25,8 +25,9 @@ class Deduplicated(Operator):
     """`deduplicate(keys, within=...)`.
 
     The first row of a key counts; a row of the same key up to `within` after it is a repeat and is dropped; one later
-    than that counts again. A key is forgotten when the watermark has passed its row by `within`; a row older than
-    that can't be told from a repeat any more and is late.
+    than that counts again. A row that is behind the watermark by `within` is late. A key is remembered until the
+    watermark has passed its row by twice `within`: rows up to `within` behind the watermark still come, and each may be
+    a repeat of a row that is `within` older.
     """
 
     def __init__(self, place: Place, operation: ops.Deduplicate) -> None:
@@ -70,7 +71,7 @@ class Deduplicated(Operator):
             times = first[TIME].to_numpy()
             counts = ~known | (times > seen + within_us)
             fresh = first.filter(pl.Series(counts, dtype=pl.Boolean))
-            expires = fresh[TIME].to_numpy() + within_us
+            expires = fresh[TIME].to_numpy() + 2 * within_us
             self._table.upsert(fresh.select(*self._keys, pl.col(TIME).alias(SEEN)), expires, found=found[counts])
             kept.append(fresh)
             settled = first.select(*self._keys, pl.Series("__until", np.where(counts, times, seen) + within_us))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from penstock.engine.batch import Batch, Epoch, Watermarks
+from penstock.engine.batch import END_US, Batch, Epoch, Watermarks
 from penstock.engine.expiry import NEVER_US
 from penstock.engine.keyed import hash_rows
 from penstock.engine.operators.contract import TIME, Operator, Place, StateTable, with_time
@@ -180,6 +180,16 @@ class IntervalJoined(Operator):
             for side in self._sides:
                 side.drop(marks.after_us)
         return Batch(pl.concat(results))
+
+    @property
+    def holds_us(self) -> int:
+        """A pair, and a left row that stayed alone, has the time of its left row, which may have waited for long."""
+        upper_us = self._operation.upper_us
+        return 2 * END_US if upper_us is None else max(upper_us, 0)
+
+    def closes_us(self) -> int | None:
+        """When the next left row turns out to stay alone."""
+        return None if self._waiting is None else self._waiting.earliest()
 
     def _arrived(self, side: int, rows: pl.DataFrame, marks: Watermarks, epoch: Epoch) -> pl.DataFrame:
         """The rows of one side with their time and how long they can still find a partner; late ones are noted."""

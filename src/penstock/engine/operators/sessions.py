@@ -15,7 +15,7 @@ from penstock.engine.operators.contract import TIME, Operator, Place, with_time
 from penstock.engine.operators.windows import END, START, punctual
 from penstock.engine.timelog import EXPIRES
 from penstock.errors import DefinitionError
-from penstock.flow import PROCESSING_TIME, Session, ops
+from penstock.flow import Session, ops
 
 __all__ = ["Sessions"]
 
@@ -37,7 +37,8 @@ class Sessions(Operator):
         event_time = place.inputs[0].event_time
         assert event_time is not None
         self._event_time = event_time
-        parts = decompose(operation.aggregates, place.schema)
+        # Sessions are merged as they touch, not in the order of their rows: first and last need the time of the row.
+        parts = decompose(operation.aggregates, pl.Schema({**place.schema, TIME: pl.Int64()}), order=TIME)
         if parts is None:
             raise DefinitionError(
                 "one of the aggregates needs all rows at once, which a session does not keep",
@@ -45,7 +46,11 @@ class Sessions(Operator):
                 hint="use sum, mean, min, max, count, n_unique, first, last, std or var",
             )
         self._parts: Aggregation = parts
-        empty = place.schema.to_frame().group_by(self._keys or [pl.lit(0).alias("__all")])
+        empty = (
+            place.schema.to_frame()
+            .with_columns(pl.lit(0, pl.Int64).alias(TIME))
+            .group_by(self._keys or [pl.lit(0).alias("__all")])
+        )
         types = empty.agg(part.batch for part in parts.partials).schema
         values = {FIRST: pl.Int64(), LAST: pl.Int64(), **{part.column: types[part.column] for part in parts.partials}}
         key = {**{name: place.schema[name] for name in self._keys}, NUMBER: pl.Int64()}
@@ -65,11 +70,12 @@ class Sessions(Operator):
 
     def probe(self, rows: pl.DataFrame) -> None:
         """Compute the partials."""
-        rows.group_by(self._keys or [pl.lit(0).alias("__all")]).agg(part.batch for part in self._parts.partials)
+        timed = rows.with_columns(pl.lit(0, pl.Int64).alias(TIME))
+        timed.group_by(self._keys or [pl.lit(0).alias("__all")]).agg(part.batch for part in self._parts.partials)
 
-    def due_us(self) -> int | None:
-        """In processing time: when the next session closes."""
-        return self._table.next_due_us() if self._event_time == PROCESSING_TIME else None
+    def closes_us(self) -> int | None:
+        """When the next session closes, as it stands."""
+        return self._table.next_due_us()
 
     def _take(self, rows: pl.DataFrame) -> None:
         """Merge the rows of an epoch into the open sessions of their keys."""
@@ -83,7 +89,7 @@ class Sessions(Operator):
     def _merged(self, rows: pl.DataFrame, aggregates: object) -> pl.DataFrame:
         """Rows or sessions put together where less than the gap is between them."""
         expressions = aggregates if aggregates is not None else (part.merged() for part in self._parts.partials)
-        ordered = rows.sort([*self._keys, FIRST], maintain_order=True)
+        ordered = rows.with_row_index("__arrival").sort([*self._keys, FIRST], maintain_order=True)
         reach = (
             (pl.col(LAST).cum_max().shift(1) + self._gap_us).over(self._keys)
             if self._keys
@@ -91,6 +97,9 @@ class Sessions(Operator):
         )
         begins = (pl.col(FIRST) >= reach).fill_null(value=True)
         numbered = ordered.with_columns(begins.cum_sum().alias("__session"))
+        if aggregates is None:
+            # Partials are merged as they came, so that of two first rows of one time the earlier one stays.
+            numbered = numbered.sort("__arrival")
         # A new key begins a session too: its first row has nothing before it, so `begins` is true there.
         grouped = numbered.group_by([*self._keys, "__session"], maintain_order=True)
         return grouped.agg(pl.col(FIRST).min(), pl.col(LAST).max(), *expressions).drop("__session")  # type: ignore[misc]
@@ -126,10 +135,11 @@ class Sessions(Operator):
         if not len(slots):
             return schema.to_frame()
         closed = self._table.gather(slots)
+        ordered = closed.sort([LAST, FIRST, *self._keys])
+        # Before the state is touched: a result that does not fit its type must not cost the session.
+        results = self._parts.finished(ordered, [*self._keys, FIRST, LAST], schema)
         keys = closed.select(self._keys).unique(maintain_order=True) if self._keys else _one_row()
         self._replace(keys, lambda open_: open_.filter(pl.col(LAST) + self._gap_us > watermark_us))
-        ordered = closed.sort([LAST, FIRST, *self._keys])
-        results = self._parts.finished(ordered, [*self._keys, FIRST, LAST], schema)
         start = pl.col(FIRST).cast(pl.Datetime("us")).cast(schema[START]).alias(START)
         end = (pl.col(LAST) + self._gap_us).cast(pl.Datetime("us")).cast(schema[END]).alias(END)
         return results.with_columns(start, end).select(schema.names())

@@ -11,6 +11,7 @@ from penstock.engine.batch import Batch, Epoch, Watermarks
 from penstock.engine.index import ABSENT, Slots
 from penstock.engine.keyed import KeyedTable
 from penstock.engine.operators.contract import Operator, Place
+from penstock.engine.operators.ranking import contenders
 from penstock.flow import ops
 
 __all__ = ["Top"]
@@ -48,16 +49,22 @@ class Top(Operator):
         old, fresh = old.select(columns), fresh.select(columns)
         both = [fresh, old] if self._is_latest else [old, fresh]
         ranked = self._ranked(pl.concat(both).drop(RANK), presorted=True).select(columns)
+        if ttl_us is not None:
+            # A key that was touched lives on as a whole, whichever of its rows changed their place.
+            self._table.upsert(ranked.select(self._table.schema.names()), marks.expiry_us(ttl_us, epoch))
         changed = ranked.join(old, on=columns, how="anti", nulls_equal=True, maintain_order="left")
         if changed.is_empty():
             return Batch(self.place.result.schema.to_frame(), self.place.result.schema.to_frame())
         before = old.join(changed, on=[*self._keys, RANK], how="semi", nulls_equal=True, maintain_order="left")
-        self._table.upsert(changed.select(self._table.schema.names()), marks.expiry_us(ttl_us, epoch))
+        if ttl_us is None:
+            self._table.upsert(changed.select(self._table.schema.names()))
         return Batch(self._shown(changed), self._shown(before))
 
     def _ranked(self, rows: pl.DataFrame, *, presorted: bool = False) -> pl.DataFrame:
         """The first n rows of each key, ranked from 1 on. Ties: who came first; for `latest`, who came last."""
         ordered = rows.reverse() if self._is_latest and not presorted else rows
+        if self._by:
+            ordered = contenders(ordered, self._keys, self._by[0], self._operation.n, descending=self._descending[0])
         if self._by:
             ordered = ordered.sort(self._by, descending=self._descending, nulls_last=True, maintain_order=True)
         rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over(self._keys).alias(RANK)

@@ -16,7 +16,7 @@ from penstock.engine.batch import BEGINNING_US, Batch, Epoch, Watermarks
 from penstock.engine.operators.contract import TIME, Operator, Place, with_time
 from penstock.engine.timelog import EXPIRES, TimeLog
 from penstock.errors import DefinitionError
-from penstock.flow import PROCESSING_TIME, Sliding, Tumbling, Window, ops
+from penstock.flow import Sliding, Tumbling, Window, ops
 
 __all__ = ["END", "PANE", "START", "Panes", "WindowedAggregate", "WindowedTop", "WindowsJoined"]
 
@@ -62,6 +62,17 @@ class Panes:
                 closes &= start + self.size_us > before
             parts.append(panes.lazy().filter(closes).with_columns(start.alias("__start")))
         return pl.concat(parts).collect() if count > 1 else parts[0].collect()
+
+    def next_close(self, log: TimeLog) -> int | None:
+        """The next end of a window of the panes that wait in the log."""
+        earliest = log.earliest()
+        if earliest is None:
+            return None
+        end = earliest - self.size_us + self.every_us
+        if log.horizon is not None and end <= log.horizon:
+            # The first windows of this pane are closed; their ends lie one step apart.
+            end += ((log.horizon - end) // self.every_us + 1) * self.every_us
+        return end
 
     def frame(self, rows: pl.DataFrame, dtype: pl.DataType, before: Sequence[str]) -> pl.DataFrame:
         """`__start` as the columns window_start and window_end, behind the columns `before`."""
@@ -129,13 +140,14 @@ class WindowedAggregate(Operator):
         )
         rows.group_by(self._keys or [pl.lit(0).alias("__all")]).agg(parts)
 
-    def due_us(self) -> int | None:
-        """In processing time: when the next window closes."""
-        earliest = self._log.earliest() if self._event_time == PROCESSING_TIME else None
-        return None if earliest is None else earliest - self._panes.size_us + self._panes.every_us
+    def closes_us(self) -> int | None:
+        """When the next window closes."""
+        return self._panes.next_close(self._log)
 
     def _partial(self, rows: pl.DataFrame) -> pl.DataFrame:
         if self._parts is None:
+            # What the aggregates can't take has to show now, not when the window closes: then the row is in it.
+            self.probe(rows)
             return rows
         by = [*self._keys, PANE, EXPIRES]
         return rows.group_by(by, maintain_order=True).agg(part.batch for part in self._parts.partials)
@@ -196,6 +208,10 @@ class WindowedTop(Operator):
         best = self._first(closing.sort("__start", PANE, maintain_order=True), "__start")
         return Batch(self._panes.frame(best, schema[START], ()).select(schema.names()))
 
+    def closes_us(self) -> int | None:
+        """When the next window closes."""
+        return self._panes.next_close(self._log)
+
     def _candidates(self, rows: pl.DataFrame) -> pl.DataFrame:
         return self._first(rows, PANE)
 
@@ -248,6 +264,10 @@ class WindowsJoined(Operator):
         for log in self._logs:
             log.drop(marks.after_us)
         return Batch(self._join(left, right))
+
+    def closes_us(self) -> int | None:
+        """When the next window closes."""
+        return min((time for log in self._logs if (time := self._panes.next_close(log)) is not None), default=None)
 
     def _join(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         operation, schema = self._operation, self.place.result.schema
