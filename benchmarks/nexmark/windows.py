@@ -22,17 +22,12 @@ qualify num = max(num) over (partition by window_end)
 
 
 def q5() -> ps.Flow:
-    """Hot items: the auctions with the most bids in the last 10 seconds, every 2 seconds.
-
-    A count has the end of its window as its event time, so all counts of one end meet again in a second window, one
-    beat long. It is moved by a microsecond, because windows do not include their end.
-    """
+    """Hot items: the auctions with the most bids in the last 10 seconds, every 2 seconds."""
     flow = ps.Flow("nexmark_q5")
     bids = read(flow, "bid")
     counts = bids.group_by("auction").window(ps.sliding("10s", every="2s")).agg(num=pl.len())
-    ended = counts.select("auction", "num", counted_until=pl.col("window_end"))
-    hottest = ended.window(ps.tumbling("2s", offset="1us")).top_n(1, by="num", ties=True)
-    hottest.select("auction", "num", window_end=pl.col("counted_until")).write(ps.table("q5"))
+    hottest = counts.window(ps.same_window()).top_n(1, by="num", ties=True)
+    hottest.select("auction", "num", "window_end").write(ps.table("q5"))
     return flow
 
 

@@ -70,12 +70,13 @@ def a_flow() -> ps.Flow:
     best = once.window(ps.tumbling("5m", offset="1m")).top_n(
         2, by=["amount", "id"], descending=[True, False], ties=True
     )
+    busiest = counts.window(ps.same_window()).top_n(1, by="n")
     paired = once.join(clocked, on={"id": "order"}, within=("0s", "3m"), how="inner", suffix="_tick")
     latest = once.key_by("country").latest(by="id", ttl="30d")
     ranked = once.group_by("country").top_n(3, by="amount", rank="place", ttl="1d")
     totals = once.group_by("country").agg(ttl="30d", revenue=pl.col("amount").sum())
     handled = once.group_by("id").process(remember, schema={"id": int}, state={"seen": int}, ttl="1h")
-    for stream in (own, counts, visits, best, paired, handled, counts.late_rows()):
+    for stream in (own, counts, visits, best, busiest, paired, handled, counts.late_rows()):
         stream.write(ps.console())
     for updating in (latest, ranked, totals):
         updating.write(ps.table("t", key="country"))

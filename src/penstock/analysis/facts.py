@@ -22,7 +22,8 @@ class StepFacts:
 
     `schema`: the columns in order. `event_time`: the column that says when a row happened, None where there is none;
     `time_lost` then says why, as a clause of an error message. `key`: for updating results the columns that name a
-    row, `()` for append. `windowed`: the rows belong to windows and carry `window_start` and `window_end`.
+    row, `()` for append. `windowed`: the rows carry `window_start` and `window_end`
+    as their window gave them, and all rows of one window come in one epoch.
     """
 
     schema: pl.Schema

@@ -8,7 +8,14 @@ import polars as pl
 
 from penstock.analysis.facts import WINDOW_END, StepFacts
 from penstock.analysis.faults import Here, type_text
-from penstock.analysis.keyed import need_keys, need_time, refuse_session, refuse_window_columns, window_columns
+from penstock.analysis.keyed import (
+    need_keys,
+    need_time,
+    refuse_same_window,
+    refuse_session,
+    refuse_window_columns,
+    window_columns,
+)
 from penstock.flow import duration_text, ops
 
 __all__ = ["interval_join", "lookup", "right_names", "window_join"]
@@ -45,6 +52,7 @@ def window_join(here: Here[ops.WindowJoin]) -> StepFacts:
     """Both sides' columns and the window."""
     operation = here.operation
     refuse_session(here, operation.window, "join")
+    refuse_same_window(here, operation.window)
     for name, facts in zip(here.step.inputs, here.inputs, strict=True):
         need_time(here, facts, f"the join's window ({operation.window})", of=f" of {name!r}")
     schema = _joined(here, operation.on, operation.suffix, operation.how)

@@ -11,7 +11,7 @@ from penstock.analysis.declared import to_schema
 from penstock.analysis.expressions import aggregate_schema
 from penstock.analysis.facts import WINDOW_END, WINDOW_START, StepFacts
 from penstock.analysis.faults import Here, type_text
-from penstock.flow import Session, Window, ops
+from penstock.flow import SameWindow, Session, Window, ops
 
 __all__ = [
     "aggregate",
@@ -19,6 +19,7 @@ __all__ = [
     "need_keys",
     "need_time",
     "process",
+    "refuse_same_window",
     "refuse_session",
     "refuse_window_columns",
     "top_n",
@@ -68,6 +69,36 @@ def refuse_window_columns(here: Here[Any], columns: Sequence[str]) -> None:
             )
 
 
+def refuse_same_window(here: Here[Any], window: Window) -> None:
+    """Note that two streams whose windows are their own can't be joined by them."""
+    if isinstance(window, SameWindow):
+        here.fault(
+            "a join can't go by the same window: each of its streams has windows of its own",
+            hint='add "window_start" and "window_end" to `on` and use ps.tumbling(...) of the same size',
+        )
+
+
+def _window_columns(here: Here[ops.WindowAggregate | ops.WindowTop], own: Sequence[str]) -> dict[str, pl.DataType]:
+    """The columns of the results' window, new or as they are; notes `own` columns in their place."""
+    operation, schema = here.operation, here.first.schema
+    if not isinstance(operation.window, SameWindow):
+        need_time(here, here.first, f"the window ({operation.window})")
+        refuse_window_columns(here, own)
+        return window_columns(here.first) if here.first.event_time is not None else {}
+    if not here.first.windowed:
+        here.fault(
+            "the same window needs rows that have one, but these do not come straight from a windowed step",
+            hint="begin with .window(ps.tumbling(...)).agg(...); filter, select, with_columns, expect and joins "
+            "with tables keep the windows behind it",
+            schema=schema,
+        )
+        return {}
+    for column in (WINDOW_START, WINDOW_END):
+        if isinstance(operation, ops.WindowAggregate) and column in (*operation.keys, *operation.aggregates):
+            here.fault(f"column {column!r} is part of the key already", hint="leave it out: the results have it")
+    return {column: schema[column] for column in (WINDOW_START, WINDOW_END)}
+
+
 def refuse_session(here: Here[Any], window: Window, what: str) -> None:
     """Note a session window where only windows of a fixed size will do."""
     if isinstance(window, Session):
@@ -106,11 +137,10 @@ def aggregate(here: Here[ops.Aggregate]) -> StepFacts:
 def window_aggregate(here: Here[ops.WindowAggregate]) -> StepFacts:
     """Keys, the window, aggregates: one row a key and window, given once."""
     operation = here.operation
-    need_time(here, here.first, f"the window ({operation.window})")
-    refuse_window_columns(here, (*operation.keys, *operation.aggregates))
+    window = _window_columns(here, (*operation.keys, *operation.aggregates))
     found = _aggregated(here, operation.keys, operation.aggregates)
     keys = {key: found.pop(key) for key in operation.keys}
-    schema = pl.Schema({**keys, **window_columns(here.first), **found})
+    schema = pl.Schema({**keys, **window, **found})
     return StepFacts(schema, WINDOW_END, windowed=True)
 
 
@@ -133,14 +163,13 @@ def window_top(here: Here[ops.WindowTop]) -> StepFacts:
     """The columns of the rows and the window."""
     operation = here.operation
     schema = here.first.schema
-    need_time(here, here.first, f"the window ({operation.window})")
+    window = _window_columns(here, schema.names())
     refuse_session(here, operation.window, "top-n")
-    refuse_window_columns(here, schema.names())
     _need_count(here, operation.n)
     need_keys(here, operation.keys, schema)
     _need_order(here, operation.by)
     here.stop_if_faulty()
-    return StepFacts(pl.Schema({**schema, **window_columns(here.first)}), WINDOW_END, windowed=True)
+    return StepFacts(pl.Schema({**schema, **window}), WINDOW_END, windowed=True)
 
 
 def top_n(here: Here[ops.TopN]) -> StepFacts:

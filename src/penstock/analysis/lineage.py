@@ -11,7 +11,7 @@ import polars as pl
 from penstock.analysis.expressions import output_roots
 from penstock.analysis.facts import WINDOW_END, WINDOW_START, Analysis, StepFacts
 from penstock.analysis.joins import right_names
-from penstock.flow import Step, ops
+from penstock.flow import SameWindow, Step, ops
 
 __all__ = ["ColumnOrigin", "Place", "lineage", "sources_of"]
 
@@ -80,12 +80,14 @@ def _origin(step: str, columns: Iterable[str]) -> ColumnOrigin:
 def _made(operation: ops.Operation, before: StepFacts) -> Mapping[str, tuple[str, ...]]:
     """The columns that a step of one input makes or changes; all others are the input's."""
     time = (before.event_time,) if before.event_time else ()
-    window = {WINDOW_START: time, WINDOW_END: time}
+    window: Mapping[str, tuple[str, ...]] = {WINDOW_START: time, WINDOW_END: time}
+    if isinstance(operation, ops.WindowAggregate | ops.WindowTop) and isinstance(operation.window, SameWindow):
+        window = {}
     if isinstance(operation, (ops.WithColumns, ops.Select)):
         return output_roots(operation.expressions, before.schema)
     if isinstance(operation, (ops.Aggregate, ops.WindowAggregate)):
         made = {name: _roots(value) for name, value in operation.aggregates.items()}
-        return made if isinstance(operation, ops.Aggregate) else window | made
+        return made if isinstance(operation, ops.Aggregate) else {**window, **made}
     if isinstance(operation, ops.WindowTop):
         return window
     if isinstance(operation, ops.TopN) and operation.rank is not None:

@@ -80,7 +80,7 @@ def _mark(step: Step) -> str:
         return "▷"
     if isinstance(step.operation, ops.Write):
         return "■"
-    return "◆" if step.operation.stateful else "●"
+    return "◆" if step.operation.remembers else "●"
 
 
 def _rails(lanes: Sequence[str | None], marks: Mapping[int, str]) -> str:
@@ -248,7 +248,7 @@ def _family(step: Step) -> str:
         return "write"
     if isinstance(step.operation, ops.Expect):
         return "check"
-    return "state" if step.operation.stateful else "row"
+    return "state" if step.operation.remembers else "row"
 
 
 def _box(step: Step, layout: Layout, width: float, detail: str, analysis: Analysis | None) -> str:

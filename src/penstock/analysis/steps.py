@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import polars as pl
@@ -44,7 +44,8 @@ def _with_columns(here: Here[ops.WithColumns]) -> StepFacts:
                     f"column {column!r} names the rows of updating results and can't be changed",
                     hint="give the changed value a name of its own",
                 )
-    return _after(here, schema)
+    made = output_names(operation.expressions, before)
+    return _after(here, schema, windowed=_keeps_windows(here, schema, made))
 
 
 def _select(here: Here[ops.Select]) -> StepFacts:
@@ -54,7 +55,7 @@ def _select(here: Here[ops.Select]) -> StepFacts:
     for column, source in column_sources(operation.expressions).items():
         if renamed.get(source) != source:
             renamed[source] = column
-    return _after(here, schema, renamed)
+    return _after(here, schema, renamed, windowed=_keeps_windows(here, schema, schema))
 
 
 def _sql(here: Here[ops.Sql]) -> StepFacts:
@@ -69,7 +70,17 @@ def _map(here: Here[ops.Map | ops.FlatMap]) -> StepFacts:
     return _after(here, map_schema(here))
 
 
-def _after(here: Here[Any], schema: pl.Schema, renamed: dict[str, str] | None = None) -> StepFacts:
+def _keeps_windows(here: Here[ops.WithColumns | ops.Select], schema: pl.Schema, made: Iterable[str]) -> bool:
+    """Whether both columns of the window are there still and none of them is `made` anew."""
+    sources = column_sources(here.operation.expressions)
+    changed = {column for column in made if sources.get(column) != column}
+    columns = {WINDOW_START, WINDOW_END}
+    return here.first.windowed and columns <= set(schema) and not columns & changed
+
+
+def _after(
+    here: Here[Any], schema: pl.Schema, renamed: dict[str, str] | None = None, *, windowed: bool = False
+) -> StepFacts:
     """The facts after a step that makes new columns. `renamed`: old -> new name of columns that keep their values."""
     before = here.first
     follow = renamed or {}
@@ -91,7 +102,6 @@ def _after(here: Here[Any], schema: pl.Schema, renamed: dict[str, str] | None = 
                 hint=f"keep {list(before.key)} in this step",
                 schema=schema,
             )
-    windowed = before.windowed and WINDOW_START in schema and WINDOW_END in schema
     return StepFacts(schema, event_time, key, before.updating, windowed, time_lost)
 
 
@@ -117,12 +127,11 @@ def _union(here: Here[ops.Union]) -> StepFacts:
                     hint="give all streams of a union the same columns with .select(...)",
                 )
     times = {facts.event_time for facts in here.inputs}
-    windowed = all(facts.windowed for facts in here.inputs)
     if len(times) == 1:
-        return StepFacts(first.schema, first.event_time, windowed=windowed, time_lost=first.time_lost)
+        return StepFacts(first.schema, first.event_time, time_lost=first.time_lost)
     told = ", ".join(f"{name!r} has {facts.event_time!r}" for name, facts in zip(names, here.inputs, strict=True))
     lost = f"the streams of step {here.step.name!r} ({here.step.location}) have different event-time columns: {told}"
-    return StepFacts(first.schema, windowed=windowed, time_lost=lost)
+    return StepFacts(first.schema, time_lost=lost)
 
 
 def _late(here: Here[ops.Late]) -> StepFacts:

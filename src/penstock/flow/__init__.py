@@ -26,7 +26,17 @@ from penstock.flow.ops import PROCESSING_TIME
 from penstock.flow.params import Param, ParamScope, ParamValue, giving, param
 from penstock.flow.process import KeyContext, ProcessFunction, Row
 from penstock.flow.validate import FLOW_NAME, validate
-from penstock.flow.windows import Session, Sliding, Tumbling, Window, session, sliding, tumbling
+from penstock.flow.windows import (
+    SameWindow,
+    Session,
+    Sliding,
+    Tumbling,
+    Window,
+    same_window,
+    session,
+    sliding,
+    tumbling,
+)
 
 __all__ = [
     "FLOW_NAME",
@@ -44,6 +54,7 @@ __all__ = [
     "ParamValue",
     "ProcessFunction",
     "Row",
+    "SameWindow",
     "Session",
     "Sliding",
     "Step",
@@ -73,6 +84,7 @@ __all__ = [
     "parquet",
     "postgres",
     "postgres_changes",
+    "same_window",
     "session",
     "sliding",
     "step_fingerprint",

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from penstock.flow.checks import Check, OnFail
 from penstock.flow.datasets import Dataset
-from penstock.flow.windows import Window
+from penstock.flow.windows import SameWindow, Window
 
 __all__ = [
     "PROCESSING_TIME",
@@ -55,6 +55,11 @@ class Operation:
     kind: ClassVar[str] = "operation"
     stateful: ClassVar[bool] = False
     updating: ClassVar[bool] = False
+
+    @property
+    def remembers(self) -> bool:
+        """Whether this one keeps state: a stateful operation, but for windows that come whole."""
+        return self.stateful
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,6 +186,11 @@ class WindowAggregate(Operation):
     window: Window
     aggregates: Mapping[str, Any]
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it has to wait for the rest of a window."""
+        return not isinstance(self.window, SameWindow)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowTop(Operation):
@@ -194,6 +204,11 @@ class WindowTop(Operation):
     by: tuple[str, ...]
     descending: tuple[bool, ...]
     ties: bool = False
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it has to wait for the rest of a window."""
+        return not isinstance(self.window, SameWindow)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -77,7 +77,7 @@ def _writers(definition: Definition) -> Iterator[Fault]:
 
 def _named_state(definition: Definition) -> Iterator[Fault]:
     for step in definition.steps:
-        if step.operation.stateful and not step.named_by_author:
+        if step.operation.remembers and not step.named_by_author:
             yield (
                 (
                     f"the state of the step at {step.location} ({step.operation.kind}) has no name of its own; "
@@ -176,7 +176,7 @@ def _late_follows_state(definition: Definition) -> Iterator[Fault]:
     for step in definition.steps:
         if isinstance(step.operation, ops.Late):
             parent: Step = definition.step(step.inputs[0])
-            if not isinstance(parent.operation, _HAS_LATE_ROWS):
+            if not isinstance(parent.operation, _HAS_LATE_ROWS) or not parent.operation.remembers:
                 yield (
                     f"step {parent.name!r} ({parent.operation.kind}) never refuses late rows",
                     "call .late_rows() on a windowed step",

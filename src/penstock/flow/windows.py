@@ -1,4 +1,4 @@
-"""Windows of event time, as frozen values: tumbling, sliding and session (the names of Flink and Beam)."""
+"""Windows of event time, as frozen values: tumbling, sliding and session (the names of Flink and Beam), or the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import TypeAlias
 from penstock.errors import DefinitionError
 from penstock.flow.durations import Duration, duration_text, duration_us
 
-__all__ = ["Session", "Sliding", "Tumbling", "Window", "session", "sliding", "tumbling"]
+__all__ = [
+    "SameWindow",
+    "Session",
+    "Sliding",
+    "Tumbling",
+    "Window",
+    "same_window",
+    "session",
+    "sliding",
+    "tumbling",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,15 @@ class Session:
         return f"session gap {duration_text(self.gap_us)}"
 
 
-Window: TypeAlias = Tumbling | Sliding | Session
+@dataclass(frozen=True, slots=True)
+class SameWindow:
+    """The windows that the rows have already: they are results of a windowed step."""
+
+    def __str__(self) -> str:
+        return "the same window"
+
+
+Window: TypeAlias = Tumbling | Sliding | Session | SameWindow
 
 
 def _positive(value: Duration, what: str) -> int:
@@ -73,3 +91,11 @@ def sliding(size: Duration, every: Duration, *, offset: Duration = "0s") -> Slid
 def session(gap: Duration) -> Session:
     """Windows that end where a key was silent for `gap`."""
     return Session(_positive(gap, "session gap"))
+
+
+def same_window() -> SameWindow:
+    """The windows that the rows have already, to group the results of a windowed step once more.
+
+    All rows of one window come together, so nothing is remembered and nothing is late.
+    """
+    return SameWindow()

@@ -11,22 +11,29 @@ from penstock.engine.operators.deduplicate import Deduplicated
 from penstock.engine.operators.joins import IntervalJoined
 from penstock.engine.operators.lookup import LookedUp
 from penstock.engine.operators.process import Processed
+from penstock.engine.operators.same_window import SameWindowAggregate, SameWindowTop
 from penstock.engine.operators.sessions import Sessions
 from penstock.engine.operators.top import Top
 from penstock.engine.operators.windows import WindowedAggregate, WindowedTop, WindowsJoined
-from penstock.flow import Session, ops
+from penstock.flow import SameWindow, Session, ops
 
 __all__ = ["Operator", "Place", "operator_of"]
 
 
 def _window(place: Place, operation: ops.WindowAggregate) -> Operator:
+    if isinstance(operation.window, SameWindow):
+        return SameWindowAggregate(place, operation)
     return (Sessions if isinstance(operation.window, Session) else WindowedAggregate)(place, operation)
+
+
+def _window_top(place: Place, operation: ops.WindowTop) -> Operator:
+    return (SameWindowTop if isinstance(operation.window, SameWindow) else WindowedTop)(place, operation)
 
 
 _OPERATORS: Mapping[type[ops.Operation], Callable[[Place, Any], Operator]] = {
     ops.Aggregate: RunningAggregate,
     ops.WindowAggregate: _window,
-    ops.WindowTop: WindowedTop,
+    ops.WindowTop: _window_top,
     ops.TopN: Top,
     ops.Deduplicate: Deduplicated,
     ops.IntervalJoin: IntervalJoined,
