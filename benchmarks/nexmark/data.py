@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -38,7 +39,7 @@ def rows_of(generator: Dataset) -> Iterator[pl.DataFrame]:
         source.close()
 
 
-def pieces(entity: Entity, rows: int, *, seed: int, **options: int) -> Iterator[pl.DataFrame]:
+def pieces(entity: Entity, rows: int, *, seed: int, **options: Any) -> Iterator[pl.DataFrame]:
     """The first `rows` rows of one kind, in pieces. `options`: more of `ps.nexmark`."""
     events = -(-rows // SHARE[entity]) * EVENTS
     left = rows
@@ -47,7 +48,7 @@ def pieces(entity: Entity, rows: int, *, seed: int, **options: int) -> Iterator[
         left = max(0, left - piece.height)
 
 
-def frame(entity: Entity, rows: int, *, seed: int, **options: int) -> pl.DataFrame:
+def frame(entity: Entity, rows: int, *, seed: int, **options: Any) -> pl.DataFrame:
     """The first `rows` rows of one kind."""
     return pl.concat(pieces(entity, rows, seed=seed, **options))
 
