@@ -20,7 +20,7 @@ from penstock.engine import Probe, Progress, RunOptions, RunResult, run_flow
 from penstock.flow import Dataset, Definition
 from penstock.ledger import Ledger, LocalStateStore, open_ledger
 
-__all__ = ["EXPECTED", "FLOW", "Story", "make_input", "once", "rows_in"]
+__all__ = ["EPOCH_ROWS", "EXPECTED", "FLOW", "SCHEMA", "Story", "make_input", "once", "rows_in"]
 
 FLOW = "story"
 ROWS = 1_000

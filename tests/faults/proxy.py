@@ -1,0 +1,81 @@
+"""A TCP proxy before PostgreSQL that keeps the answer to a `commit` to itself and breaks the connection."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from contextlib import suppress
+from threading import Thread
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Proxy"]
+
+HOST = "127.0.0.1"
+CHUNK = 1 << 16
+
+
+class Proxy:
+    """Forwards connections to a port of this machine. Use as a context."""
+
+    def __init__(self, port: int) -> None:
+        self.losing = 0
+        """How many answers to a commit are still to be lost."""
+        self.lost = 0
+        self._target = port
+        self._listener = socket.create_server((HOST, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._closed = False
+        self._threads: list[Thread] = []
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self, work: object, *arguments: socket.socket) -> None:
+        assert callable(work)
+        thread = Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._start(self._forward, client)
+
+    def _forward(self, client: socket.socket) -> None:
+        """Until one side ends: bytes both ways; the first answer after a commit that is to be lost ends it too."""
+        with client, socket.create_connection((HOST, self._target)) as server, selectors.DefaultSelector() as waiting:
+            waiting.register(client, selectors.EVENT_READ)
+            waiting.register(server, selectors.EVENT_READ)
+            committing = False
+            while True:
+                for key, _ in waiting.select():
+                    try:
+                        data = key.fileobj.recv(CHUNK)  # type: ignore[union-attr]
+                        if not data:
+                            return
+                        if key.fileobj is client:
+                            committing = self.losing > 0 and b"commit" in data.lower()
+                            server.sendall(data)
+                        elif committing:
+                            self.losing -= 1
+                            self.lost += 1
+                            return
+                        else:
+                            client.sendall(data)
+                    except OSError:
+                        return
