@@ -50,7 +50,12 @@ def _mapped_chunk(
         out = [function(dict(zip(names, values))) for values in rows]  # noqa: B905 - strict costs a tenth here
         if any(map(_is_none, out)):
             return _rebuilt([row for row in out if row is not None], schema), []
-        given = {name: frame[name] for name in names if schema.get(name) == frame.schema[name]}
+        # A list or a struct may have been changed in place: only plain values are the same where the object is.
+        given = {
+            name: frame[name]
+            for name in names
+            if schema.get(name) == frame.schema[name] and not frame.schema[name].is_nested()
+        }
         return _rebuilt(out, schema, columns, given), []
     except Exception:  # the epoch loop's boundary to the author's code
         return _mapped_carefully(function, frame, schema)
@@ -126,21 +131,21 @@ def flat_mapped(
 
 
 def frame_of(rows: Sequence[Any], schema: pl.Schema) -> tuple[pl.DataFrame, Refused]:
-    """Rows as a frame of exactly this schema; those that do not fit are left out and named."""
-    try:
-        return _rebuilt(rows, schema), []
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError, pl.exceptions.PolarsError):
-        pass
-    good: list[Any] = []
+    """Rows as a frame of exactly this schema; those that do not fit are found by halving, left out and named."""
     refused: Refused = []
-    for position, row in enumerate(rows):
+
+    def attempt(part: Sequence[Any], first: int) -> list[pl.DataFrame]:
         try:
-            _rebuilt([row], schema)
+            return [_rebuilt(part, schema)]
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError, pl.exceptions.PolarsError) as error:
-            refused.append((position, _explained(row, schema, error)))
-        else:
-            good.append(row)
-    return _rebuilt(good, schema), refused
+            if len(part) == 1:
+                refused.append((first, _explained(part[0], schema, error)))
+                return []
+        half = len(part) // 2
+        return attempt(part[:half], first) + attempt(part[half:], first + half)
+
+    frames = attempt(rows, 0)
+    return (pl.concat(frames) if frames else schema.to_frame()), refused
 
 
 def _explained(row: Any, schema: pl.Schema, error: BaseException) -> BaseException:
