@@ -19,7 +19,7 @@ from penstock.flow import Dataset, Definition
 __all__ = ["FLOW", "datasets", "definition", "make_input", "read_back"]
 
 FLOW = "victim"
-ROWS = 3_600
+ROWS = 4_200
 KEYS = 40
 SCHEMA = {"id": pl.Int64, "key": pl.Int64, "amount": pl.Int64, "at": pl.Datetime("us")}
 

@@ -159,7 +159,7 @@ class _Run:
             raise
         held = sink.last_epoch()
         if held is not None and held > known:
-            raise LedgerError(
+            lost = LedgerError(
                 f"the target of {name} holds this flow's epochs up to {held}, the ledger knows {known}: it was lost or "
                 "replaced, and going on would write rows twice",
                 flow=self.definition.name,
@@ -167,6 +167,8 @@ class _Run:
                 state_left="nothing was written",
                 hint=hint,
             )
+            lost.heals = False
+            raise lost
 
     def loop(self) -> RunResult:
         """Run epochs until there is a reason to stop."""
@@ -174,7 +176,7 @@ class _Run:
         epochs = 0
         while not self._is_over(epochs):
             if plan is None:
-                plan = self.planner.plan(self.last, self.tracker.marks(), due_us=self.program.due_us())
+                plan = self._planned(self.last, self.tracker.marks())
                 if plan is None:
                     if self._is_drained():
                         break
@@ -211,7 +213,18 @@ class _Run:
         return self.stop.requested or (limit is not None and epochs >= limit) or ended
 
     def _is_drained(self) -> bool:
-        return self.options.until_drained and self.planner.is_drained(self.last)
+        return self.options.until_drained and self._patiently(lambda: self.planner.is_drained(self.last), "ask")
+
+    def _planned(self, last: EpochPlan | None, marks: Mapping[str, int | None]) -> EpochPlan | None:
+        due_us = self.program.due_us()
+        return self._patiently(lambda: self.planner.plan(last, marks, due_us=due_us), "ask the sources")
+
+    def _next_plan(self, plan: EpochPlan, marks: Mapping[str, int | None], *, ahead: bool = False) -> EpochPlan | None:
+        """The plan after the epoch that runs, where there is one already. A source that is away holds up no commit."""
+        try:
+            return self.planner.plan(plan, marks, due_us=self.program.due_us(), ahead=ahead)
+        except ConnectorError:
+            return None
 
     def _epoch(self, plan: EpochPlan) -> EpochPlan | None:
         """One epoch from its plan to its commit; gives the plan of the next one where there is one already."""
@@ -228,7 +241,7 @@ class _Run:
         self.tracker.finish([name for name, entry in plan.ranges.items() if entry.get("finished")])
         self.tracker.settle(plan.now_us)
         after = self.tracker.marks()
-        ahead = self.planner.plan(plan, after, ahead=True)
+        ahead = self._next_plan(plan, after, ahead=True)
         if ahead is not None:
             reader.ahead(ahead)
         changes = self._run(plan, rows_of(reads, plan, self.analysis, epoch), before, after, epoch)
@@ -261,7 +274,7 @@ class _Run:
         self.planner.learn(sum(rows_in.values()), watch.total_s)
         upcoming = ahead
         if upcoming is None and not self.stop.requested and self.planner.due():
-            upcoming = self.planner.plan(plan, after, due_us=self.program.due_us())
+            upcoming = self._next_plan(plan, after)
         self.probe("before-commit", plan.epoch)
         self.ledger.commit(self.definition.name, record, next_plan=upcoming, dead=epoch.dead)
         self.probe("committed", plan.epoch)
@@ -311,7 +324,7 @@ class _Run:
 
     def _after_commit(self, record: EpochRecord, plan: EpochPlan, segment: SegmentRef | None, seconds: float) -> None:
         for name, source in self.sources.items():
-            source.forget(plan.ranges[name]["end"])
+            self._patiently(partial(source.forget, plan.ranges[name]["end"]), f"forget {name}")
         self.probe("forgotten", plan.epoch)
         self.totals.update(
             rows_in=sum(rows for name, rows in record.rows_in.items() if name not in self.tables),
@@ -340,7 +353,10 @@ class _Run:
         if phase == self.progress.phase and now_s - self.shown_s < _SHOW_EVERY_S:
             return
         self.shown_s = now_s
-        rows, size = self.planner.backlog(self.last)
+        try:
+            rows, size = self.planner.backlog(self.last)
+        except ConnectorError:  # what is shown stops no flow; the next question to the source is asked with patience
+            rows, size = None, None
         seconds = max(now_s - self.began_s, 1e-9)
         self.progress = replace(
             self.progress,
@@ -363,7 +379,7 @@ class _Run:
     def _idle(self) -> None:
         if self.clock.stopwatch_s() - self.shown_s >= _IDLE_REPORT_S:
             self._show("idle")
-        self.planner.wait(self.last, 0.05)
+        self._patiently(lambda: self.planner.wait(self.last, 0.05), "wait")
 
     def _patiently(self, action: Callable[[], T], what: str) -> T:
         """Do something with a system that may be away; try again, ever more slowly, while that can help."""

@@ -66,7 +66,7 @@ class Planner:
     def start_of(self, last: EpochPlan | None) -> dict[str, Offsets]:
         """Where each source goes on: the end of the last plan, or its beginning."""
         done = {} if last is None else {step: entry["end"] for step, entry in last.ranges.items()}
-        return {step: done.get(step, source.initial()) for step, source in self._sources.items()}
+        return {step: done[step] if step in done else source.initial() for step, source in self._sources.items()}
 
     def due(self) -> bool:
         """Whether the sinks' shortest epoch has passed since the last plan."""
@@ -95,7 +95,7 @@ class Planner:
         if not ahead and not behind and not self.due():
             return None
         taken = self._ranges(starts, ended, marks)
-        now_us = max(self._clock.now_us(), last.now_us if last is not None else 0)
+        now_us = self._now_us(last)
         final = bool(taken) and all(entry.get("finished") for entry in taken.values())
         moved = any(entry["start"] != entry["end"] for entry in taken.values())
         news = moved or final or len([1 for entry in taken.values() if entry.get("finished")]) > len(ended)
@@ -104,6 +104,18 @@ class Planner:
         epoch = 1 if last is None else last.epoch + 1
         self._planned_s = self._clock.stopwatch_s()
         return EpochPlan(epoch, taken, now_us, seed=(epoch * 0x9E3779B97F4A7C15) % (1 << 63), final=final)
+
+    def _now_us(self, last: EpochPlan | None) -> int:
+        """The time of the next epoch: the clock's, and never before the last epoch's.
+
+        Where somebody set the clock back, time goes on from the last epoch by the stopwatch: windows and timers must
+        not wait until the clock has caught up.
+        """
+        shown_us = self._clock.now_us()
+        if last is None or shown_us >= last.now_us:
+            return shown_us
+        passed_s = 0.0 if self._planned_s is None else self._clock.stopwatch_s() - self._planned_s
+        return last.now_us + round(passed_s * 1e6)
 
     def is_drained(self, last: EpochPlan | None) -> bool:
         """Whether no source has anything to offer after `last`."""
