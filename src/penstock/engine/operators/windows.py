@@ -14,6 +14,7 @@ import polars as pl
 from penstock.engine.aggregates import decompose
 from penstock.engine.batch import BEGINNING_US, Batch, Epoch, Watermarks
 from penstock.engine.operators.contract import TIME, Operator, Place, with_time
+from penstock.engine.operators.ranking import contenders
 from penstock.engine.timelog import EXPIRES, TimeLog
 from penstock.errors import DefinitionError
 from penstock.flow import Sliding, Tumbling, Window, ops
@@ -219,6 +220,7 @@ class WindowedTop(Operator):
         """The first n rows (with ties, if asked for) of each key and `group`."""
         operation = self._operation
         by = [*operation.keys, group]
+        rows = contenders(rows, by, operation.by[0], operation.n, descending=operation.descending[0])
         ordered = rows.sort(operation.by, descending=list(operation.descending), nulls_last=True, maintain_order=True)
         place = pl.int_range(pl.len()).over(by)
         if not operation.ties:
