@@ -236,7 +236,7 @@ class Sink(ABC):
         """
 
     def retract(self, first_epoch: int, generation: int) -> Receipt:
-        """Take back everything that epochs >= `first_epoch` wrote (append: rows go; upsert: rows as before come back)."""
+        """Take back what epochs >= `first_epoch` wrote (append: rows go; upsert: rows as before come back)."""
         raise ConnectorError(
             f"{type(self).__name__} can't take rows back", flow=self.context.flow, step=self.context.step
         )
@@ -247,4 +247,3 @@ class Sink(ABC):
 
     def close(self) -> None:
         """Give back connections and files, and let background work end. Called once; nothing is lost without it."""
-
