@@ -17,7 +17,7 @@ from penstock.clock import new_id
 from penstock.testing import servers
 
 _CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-settings.register_profile("ci", _CALM, max_examples=12, derandomize=True, database=None)
+settings.register_profile("ci", _CALM, max_examples=6, derandomize=True, database=None)
 settings.register_profile("hunt", _CALM, max_examples=300, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

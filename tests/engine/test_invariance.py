@@ -51,11 +51,13 @@ def prices(flow: Flow) -> Table:
     return flow.table(ps.table("prices", schema=dict(COLUMNS)), key="k", name="prices")
 
 
-ALL = {**expressions(ANY_ORDER), **expressions(ORDERED)}
+NAMES = ("total", "mean", "high", "kinds", "std", "rows", "large_mean")
+ANY = expressions({name: ANY_ORDER[name] for name in NAMES})
+ALL = {**ANY, **expressions(ORDERED)}
 STATE = {"total": pl.Int64, "seen": pl.List(pl.Int64)}
 SHAPES: dict[str, tuple[Callable[[Flow, Stream], Stream], tuple[str, ...]]] = {
     "tumbling": (lambda _, rows: rows.group_by("k").window(ps.tumbling("7s")).agg(**ALL, name="x"), ()),
-    "sliding": (lambda _, rows: rows.window(ps.sliding("9s", "3s")).agg(**expressions(ANY_ORDER), name="x"), ()),
+    "sliding": (lambda _, rows: rows.window(ps.sliding("9s", "3s")).agg(**ANY, name="x"), ()),
     "whole windows": (
         lambda _, rows: rows.group_by("k").window(ps.tumbling("9s")).agg(**expressions(WHOLE), name="x"),
         (),
@@ -180,13 +182,12 @@ def test_epochs_of_any_size_through_the_loop(shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("each", [1, 3])
-def test_stops_change_nothing(shape: str, each: int, tmp_path: Path) -> None:
-    """A flow that is stopped after every few epochs and goes on from its files ends as one that was not."""
+def test_stops_change_nothing(shape: str, tmp_path: Path) -> None:
+    """A flow that is stopped after every second epoch and goes on from its files ends as one that was not."""
     flow, names = shaped(shape, lateness="12s")
     rows = some_frame(60, seed=4)
     inputs = inputs_of(names, rows)
-    assert multiset(stopped_run(flow, inputs, each, tmp_path)) == multiset(run(flow, inputs, epoch_rows=9)["out"])
+    assert multiset(stopped_run(flow, inputs, 2, tmp_path)) == multiset(run(flow, inputs, epoch_rows=9)["out"])
 
 
 def stopped_run(flow: Flow, inputs: Mapping[str, pl.DataFrame], each: int, folder: Path) -> pl.DataFrame:
