@@ -216,13 +216,18 @@ class _Run:
         return self.options.until_drained and self._patiently(lambda: self.planner.is_drained(self.last), "ask")
 
     def _planned(self, last: EpochPlan | None, marks: Mapping[str, int | None]) -> EpochPlan | None:
-        due_us = self.program.due_us()
+        due_us = self._due_us()
         return self._patiently(lambda: self.planner.plan(last, marks, due_us=due_us), "ask the sources")
+
+    def _due_us(self) -> int | None:
+        """When an epoch is wanted even where no rows come: for a timer, a window, or a source that becomes idle."""
+        times = (self.program.due_us(), self.tracker.idle_us())
+        return min((time for time in times if time is not None), default=None)
 
     def _next_plan(self, plan: EpochPlan, marks: Mapping[str, int | None], *, ahead: bool = False) -> EpochPlan | None:
         """The plan after the epoch that runs, where there is one already. A source that is away holds up no commit."""
         try:
-            return self.planner.plan(plan, marks, due_us=self.program.due_us(), ahead=ahead)
+            return self.planner.plan(plan, marks, due_us=self._due_us(), ahead=ahead)
         except ConnectorError:
             return None
 

@@ -30,6 +30,7 @@ class WatermarkTracker:
             name: BEGINNING_US for name, read in self._reads.items() if read.event_time is not None
         }
         self._born: dict[str, int] = {}
+        self._settled_us = 0
         for name, known in (facts or {}).items():
             if name in self._reads:
                 self._seen[name] = {partition: list(pair) for partition, pair in known["seen"].items()}
@@ -78,13 +79,13 @@ class WatermarkTracker:
         `idle_after` follow the others: they hold nobody back. They do not follow one that is at its end to the end of
         time: what they bring later would be late for ever.
         """
+        self._settled_us = now_us
         for name, mark in self._marks.items():
             if self._reads[name].event_time == PROCESSING_TIME:
                 self._marks[name] = max(mark, now_us)
-        heard: dict[str, int] = {}
         for name in self._marks:
             self._born.setdefault(name, now_us)
-            heard[name] = max((pair[1] for pair in self._seen[name].values()), default=self._born[name])
+        heard = self._heard()
         idle = {
             name
             for name, heard_us in heard.items()
@@ -97,6 +98,24 @@ class WatermarkTracker:
         ]
         for name in idle if active else ():
             self._marks[name] = max(self._marks[name], min(active))
+
+    def idle_us(self) -> int | None:
+        """When the next read that holds others back becomes idle, which wants an epoch; None: none will."""
+        newest = max((mark for mark in self._marks.values() if mark < END_US), default=BEGINNING_US)
+        times = [
+            heard_us + idle_us
+            for name, heard_us in self._heard().items()
+            if (idle_us := self._reads[name].idle_us) is not None and self._marks[name] < newest
+        ]
+        return min((time for time in times if time > self._settled_us), default=None)
+
+    def _heard(self) -> dict[str, int]:
+        """When each read that has been there for an epoch last brought a row, or came."""
+        return {
+            name: max((pair[1] for pair in self._seen[name].values()), default=born_us)
+            for name, born_us in self._born.items()
+            if name in self._marks
+        }
 
     def facts(self) -> dict[str, Any]:
         """All of it as JSON values, for the epoch's record."""

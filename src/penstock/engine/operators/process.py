@@ -37,15 +37,20 @@ class _Key:
     watermark_us: int | None
     event_us: int | None = None
     processing_us: int | None = None
+    is_timed: bool = True
 
     def set_timer(self, time: int | datetime) -> None:
+        if not self.is_timed:
+            raise ValueError("the stream has no event time: use set_processing_timer, or event_time= where it is read")
         self.event_us = _time_us(time)
 
     def set_processing_timer(self, time: int | datetime) -> None:
         self.processing_us = _time_us(time)
 
     def clear(self) -> None:
-        self.state = dict.fromkeys(self.state)
+        # In place: the function may hold the state under a name of its own.
+        for name in self.state:
+            self.state[name] = None
         self.event_us = self.processing_us = None
 
     @property
@@ -96,8 +101,8 @@ class Processed(Operator):
             calls = self._calls(groups.select(self._keys), mine, marks, epoch)
             out += self._done(calls, lambda call: handler(call.context, call.rows), marks, epoch)
         out += self._fire(self._clocked, epoch.now_us, marks, epoch)
-        if marks.after_us is not None:
-            out += self._fire(self._table, marks.after_us, marks, epoch)
+        # Without event time this table holds no timers, only times to live, by the clock.
+        out += self._fire(self._table, marks.past_us(epoch), marks, epoch)
         frame, refused = frame_of(out, self.place.result.schema)
         for position, error in refused:
             epoch.dead_row(self.place.name, error, row_json(out[position]))
@@ -107,6 +112,10 @@ class Processed(Operator):
         """When the next processing-time timer is due."""
         return self._clocked.next_due_us()
 
+    def closes_us(self) -> int | None:
+        """When the next timer of event time is due, for streams whose event time is the clock's."""
+        return self._table.next_due_us()
+
     def _fire(self, table: KeyedTable, time_us: int, marks: Watermarks, epoch: Epoch) -> list[dict[str, Any]]:
         """Call `on_timer` of the keys whose time has come, again for timers that it sets in the past."""
         out: list[dict[str, Any]] = []
@@ -114,7 +123,8 @@ class Processed(Operator):
             slots = table.due(time_us)
             if not len(slots):
                 break
-            keys = table.gather(slots, tuple(self._keys))
+            # In the order of the keys: slots differ after a restart, and the epoch's ids and chance must not.
+            keys = table.gather(slots, tuple(self._keys)).sort(self._keys)
             calls = self._calls(keys, [[] for _ in range(keys.height)], marks, epoch)
             timed, forgotten = [], []
             for call in calls:
@@ -155,6 +165,7 @@ class Processed(Operator):
             row = next(stored) if is_known else {}
             state = {name: row.get(name) for name in names}
             context = _Key(key, state, epoch.now_us, marks.before_us, row.get(EVENT), row.get(PROCESSING))
+            context.is_timed = marks.after_us is not None
             calls.append(_Call(context, mine))
         return calls
 
@@ -168,6 +179,8 @@ class Processed(Operator):
                 call.results = [dict(row) for row in function(call) or ()]
             except Exception as error:  # the epoch loop's boundary to the author's code
                 self._bury(call, error, epoch)
+                if call.due_us is not None:
+                    made.append(self._spent(call, marks, epoch))
                 continue
             made.append(call)
         ttl_us = marks.expiry_us(self._operation.ttl_us, epoch)
@@ -181,6 +194,15 @@ class Processed(Operator):
         self._forget([call.context.key for call in made if call.context.is_empty])
         self._store(frame)
         return [row for call in made if id(call) not in bad for row in call.results]
+
+    def _spent(self, call: _Call, marks: Watermarks, epoch: Epoch) -> _Call:
+        """The key of a timer that failed as it was before, without that timer: it fails once, not for ever."""
+        keys = pl.DataFrame([call.context.key], schema={name: self._table.schema[name] for name in self._keys})
+        (again,) = self._calls(keys, [[]], marks, epoch)
+        for table in (self._table, self._clocked):
+            if (again.context.event_us if table is self._table else again.context.processing_us) == call.due_us:
+                self._take_timer(table, again.context)
+        return again
 
     def _row(self, context: _Key, ttl_us: int | None) -> dict[str, Any]:
         times = {EVENT: context.event_us, PROCESSING: context.processing_us, TTL: ttl_us}
