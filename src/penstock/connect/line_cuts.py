@@ -13,7 +13,7 @@ __all__ = ["Cut", "cut_lines"]
 TAIL = 64 * 1024
 PIECE = 1024 * 1024
 SAMPLES, SAMPLE = 32, 4096
-SURE = 1.5
+SURE = 1.25
 """The sampled count of lines times this is taken for an upper bound."""
 
 
