@@ -89,7 +89,8 @@ def preload(work: Path, answer: Connection) -> None:
 
 def measure(work: Path, answer: Connection) -> None:
     """Update keys drawn at random, and tell of the epochs after a warm-up."""
-    ran = _run(work, "later.parquet", ROWS_AN_EPOCH)
+    memory_mb: list[int] = []
+    ran = _run(work, "later.parquet", ROWS_AN_EPOCH, memory_mb)
     records = [record for record in ran.epochs if sum(record.rows_in.values()) == ROWS_AN_EPOCH][WARM_UP_EPOCHS:]
     # From one commit to the next: all that an epoch costs, its own commit and plan included.
     whole_ms = [(after.committed_us - before.committed_us) / 1_000 for before, after in pairwise(records)]
@@ -101,19 +102,24 @@ def measure(work: Path, answer: Connection) -> None:
         {
             "epoch_ms_p50": round(median(whole_ms), 2),
             "epoch_ms_p99": round(quantiles(whole_ms, n=100, method="inclusive")[98], 2),
-            "rss_mb": _rss_mb(),
+            "rss_mb": memory_mb[-1],
             "phases_ms": phases,
         }
     )
 
 
-def _run(work: Path, file: str, epoch_rows: int) -> Ran:
-    """Let the flow find one more file in its watched folder, and run until all of it is read."""
+def _run(work: Path, file: str, epoch_rows: int, memory_mb: list[int] | None = None) -> Ran:
+    """Let the flow find one more file in its watched folder, and run until all of it is read.
+
+    `memory_mb`: gets the memory of the process as it runs, the state in it.
+    """
     found = (work / file).rename(work / "rows" / file)
     rows = pl.scan_parquet(found).select(pl.len()).collect().item()
     stop = StopSignal()
 
     def look(progress: Progress) -> None:
+        if memory_mb is not None:
+            memory_mb.append(_rss_mb())
         if progress.rows_in >= rows:
             stop.request()
 
