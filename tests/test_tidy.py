@@ -211,7 +211,7 @@ def test_addresses_of_machines_and_registries_are_seen() -> None:
     bad = "see /ho" + "me/ann/x and https://py" + "pi.org/simple"
 
     assert len(outside_addresses(bad)) == 2
-    assert outside_addresses("examples/work/x ./home/y /usr/lib/postgresql http://127.0.0.1:1/root/x") == []
+    assert outside_addresses("examples/home/x ./home/y /usr/lib/postgresql http://127.0.0.1:1/root/x") == []
 
 
 def test_no_large_files() -> None:

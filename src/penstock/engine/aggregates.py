@@ -155,7 +155,7 @@ _ROWWISE_FUNCTIONS = {
     "Abs", "Negate", "Round", "RoundSF", "Floor", "Ceil", "Clip", "FillNull", "Coalesce", "Pow", "Log", "Log1p", "Exp",
     "Sign", "StringExpr", "TemporalExpr", "Boolean", "ListExpr", "StructExpr", "Hash", "MinHorizontal",
     "MaxHorizontal", "SumHorizontal", "MeanHorizontal", "Trigonometry", "AsStruct", "Replace", "ReplaceStrict",
-    "Bitwise", "BinaryExpr_", "FillNullWithStrategy_", "Format", "ConcatExpr_",
+    "Bitwise", "Format",
 }  # fmt: skip
 _WHOLE_COLUMN = {
     "Boolean": {"Any", "All", "HasNulls", "IsFirstDistinct", "IsLastDistinct", "IsUnique", "IsDuplicated", "IsSorted"},
