@@ -34,6 +34,23 @@ def test_a_second_holder_is_refused_with_the_first_ones_id(tmp_path: Path) -> No
         pass
 
 
+def test_members_share_it_and_keep_out_who_wants_it_alone(tmp_path: Path) -> None:
+    """Members run beside each other; `penstock run` is refused while one is there, and keeps members out."""
+    with flow_lock(tmp_path, "f", "dev", shared=True), flow_lock(tmp_path, "f", "dev", shared=True):
+        assert lock_holder(tmp_path) is None
+        assert lock_holder(tmp_path, shared=True) == 0
+        said = pytest.raises(FlowBusy, match="processes of the server run this flow")
+        with said as refused, flow_lock(tmp_path, "f", "dev"):
+            raise AssertionError
+        assert refused.value.hint == "stop it first: penstock stop f --env dev"
+
+    assert lock_holder(tmp_path, shared=True) is None
+    with flow_lock(tmp_path, "f", "dev"):
+        with pytest.raises(FlowBusy, match=f"process {os.getpid()}"), flow_lock(tmp_path, "f", "dev", shared=True):
+            raise AssertionError
+        assert lock_holder(tmp_path, shared=True) == os.getpid()
+
+
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     """The lock of a process that was killed is free at once, whatever its file still says."""
     holder = subprocess.Popen(
