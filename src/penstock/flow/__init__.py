@@ -22,6 +22,7 @@ from penstock.flow.datasets import (
 from penstock.flow.definition import Definition, Step
 from penstock.flow.durations import Duration, duration_text, duration_us
 from penstock.flow.fingerprint import flow_version, step_fingerprint
+from penstock.flow.migrations import Migration, Rename
 from penstock.flow.ops import PROCESSING_TIME
 from penstock.flow.params import Param, ParamScope, ParamValue, giving, param
 from penstock.flow.process import KeyContext, ProcessFunction, Row
@@ -48,11 +49,13 @@ __all__ = [
     "Flow",
     "KeyContext",
     "Keyed",
+    "Migration",
     "OnFail",
     "Param",
     "ParamScope",
     "ParamValue",
     "ProcessFunction",
+    "Rename",
     "Row",
     "SameWindow",
     "Session",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from penstock.errors import DefinitionError
 from penstock.flow import ops
@@ -12,6 +12,7 @@ from penstock.flow.checks import Check, OnFail
 from penstock.flow.datasets import Dataset
 from penstock.flow.definition import Definition
 from penstock.flow.durations import Duration, duration_us
+from penstock.flow.migrations import Migration, Rename
 from penstock.flow.names import hint_of_caller
 from penstock.flow.naming import Node, name_steps
 from penstock.flow.validate import validate
@@ -20,6 +21,7 @@ from penstock.flow.windows import Window
 __all__ = ["Flow", "Keyed", "Stream", "Table", "Windowed"]
 
 Names = str | Sequence[str]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _columns(names: Names) -> tuple[str, ...]:
@@ -38,6 +40,11 @@ def _order(by: Names, descending: bool | Sequence[bool]) -> tuple[tuple[str, ...
     if len(flags) != len(columns):
         raise DefinitionError(f"{len(columns)} order columns but {len(flags)} directions", hint="give one for each")
     return columns, flags
+
+
+def _here() -> str:
+    hint = hint_of_caller()
+    return f"{hint.file}:{hint.line}"
 
 
 def _named(expressions: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -76,6 +83,8 @@ class Flow:
         self._epoch_ms = epoch_ms
         self._labels = dict(labels or {})
         self._nodes: list[Node] = []
+        self._renames: list[Rename] = []
+        self._migrations: list[Migration] = []
         self._file = hint_of_caller().file
 
     def read(
@@ -105,6 +114,62 @@ class Flow:
         node = self._add(ops.Read(dataset, table=True), (), name)
         return Table(self, node, _columns(key))
 
+    def renamed(self, old: str, new: str) -> None:
+        """Say that the step `new` is the one that was called `old`: it takes over its state and its place in the input.
+
+        The line may stay: it counts only where the version before has `old` and lacks `new`.
+        """
+        self._renames.append(Rename(old, new, _here()))
+
+    @overload
+    def migrate(self, step: str, *, table: str = ..., since: str = ...) -> Callable[[Function], Function]: ...
+    @overload
+    def migrate(
+        self,
+        step: str,
+        *,
+        columns: Mapping[str, Any],
+        keep: bool = ...,
+        table: str = ...,
+        since: str = ...,
+    ) -> None: ...
+    @overload
+    def migrate(self, step: str, *, keep: bool, table: str = ..., since: str = ...) -> None: ...
+    @overload
+    def migrate(self, step: str, *, reset: bool, table: str = ..., since: str = ...) -> None: ...
+    def migrate(
+        self,
+        step: str,
+        *,
+        columns: Mapping[str, Any] | None = None,
+        keep: bool = False,
+        reset: bool = False,
+        table: str = "",
+        since: str = "",
+    ) -> Callable[[Function], Function] | None:
+        """Say what becomes of the state of `step` where that of the version before does not fit this one by itself.
+
+        `columns`: what rows that are there have in new columns: a value, a Polars expression over their old columns,
+        or None, nothing yet. `keep=True`: the state goes on although what it means changed. `reset=True`: it starts
+        empty. Without any of these it is a decorator: the function gets the old rows as a DataFrame and gives the new
+        ones. It runs on a copy of the state, before anything stops. `table`: which table of a step with several.
+        `since`: the fingerprint of the old state, as a refusal shows it: the line counts for no other.
+        """
+        location = _here()
+
+        def add(function: Callable[..., Any] | None) -> None:
+            given = dict(columns or {})
+            self._migrations.append(Migration(step, table, given, keep, reset, function, since, location))
+
+        def decorate(function: Function) -> Function:
+            add(function)
+            return function
+
+        if columns is None and not keep and not reset:
+            return decorate
+        add(None)
+        return None
+
     def build(self) -> Definition:
         """The definition as a frozen value. Raises DefinitionError with every fault found."""
         steps = name_steps(self._nodes)
@@ -119,6 +184,8 @@ class Flow:
             epoch_ms=self._epoch_ms,
             file=self._file,
             labels=self._labels,
+            renames=tuple(self._renames),
+            migrations=tuple(self._migrations),
         )
         validate(definition)
         return definition

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from penstock.flow.migrations import Migration, Rename
 from penstock.flow.ops import Operation, Read, Write
 
 __all__ = ["Definition", "Step"]
@@ -24,7 +25,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A whole flow as a value. `freshness_us`: how old the newest result may be; None: no objective."""
+    """A whole flow as a value. `freshness_us`: how old the newest result may be; None: no objective.
+
+    `renames`, `migrations`: what the author says of the state of versions before this one.
+    """
 
     name: str
     steps: tuple[Step, ...]
@@ -36,6 +40,8 @@ class Definition:
     epoch_ms: int | None = None
     file: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    renames: tuple[Rename, ...] = ()
+    migrations: tuple[Migration, ...] = ()
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""

@@ -194,6 +194,64 @@ def _used_expectations(definition: Definition) -> Iterator[Fault]:
             )
 
 
+def _renames(definition: Definition) -> Iterator[Fault]:
+    names = [step.name for step in definition.steps]
+    for one in definition.renames:
+        at = _at(one.location)
+        if one.new not in names:
+            close = did_you_mean(one.new, names)
+            told = f"renamed({one.old!r}, {one.new!r}){at}: there is no step {one.new!r}.{close}"
+            yield told, "give the old name first, then the name that the step has now"
+        if one.old == one.new:
+            yield (f"renamed({one.old!r}, {one.new!r}){at}: both names are the same", "take the line out")
+    for side, given in (
+        ("old name", [one.old for one in definition.renames]),
+        ("new name", [one.new for one in definition.renames]),
+    ):
+        for name, count in Counter(given).items():
+            if count > 1:
+                yield (f"{count} calls of renamed() have {name!r} as {side}", "keep the one that is so")
+
+
+def _migrations(definition: Definition) -> Iterator[Fault]:
+    steps = {step.name: step for step in definition.steps}
+    with_state = [step.name for step in definition.steps if step.operation.remembers]
+    for one in definition.migrations:
+        call = f"migrate({one.step!r}){_at(one.location)}"
+        step = steps.get(one.step)
+        if step is None:
+            hint = f"steps with state: {', '.join(with_state)}" if with_state else "no step of this flow keeps state"
+            yield f"{call}: there is no step {one.step!r}.{did_you_mean(one.step, with_state)}", hint
+            continue
+        if not step.operation.remembers:
+            hint = f"steps with state: {', '.join(with_state)}" if with_state else "take the line out"
+            yield f"{call}: the step ({step.operation.kind}) keeps no state", hint
+        if one.reset and (one.keep or one.columns):
+            yield f"{call}: a state that is reset keeps nothing", "give reset=True alone, or leave it out"
+        known = _column_names(step.operation)
+        for column in one.columns if known else ():
+            if column not in known:
+                told = f"{call}: the step has no column {column!r}.{did_you_mean(column, known)}"
+                yield told, f"it has: {', '.join(known)}"
+    for (name, table, since), count in Counter((m.step, m.table, m.since) for m in definition.migrations).items():
+        if count > 1:
+            shown = f"{name!r}, table={table!r}" if table else repr(name)
+            told = f"{count} calls of migrate({shown}) are for the same state" + (f" ({since})" if since else "")
+            yield told, "say all in one call, or tell by since= which state each is for"
+
+
+def _column_names(operation: ops.Operation) -> tuple[str, ...]:
+    """What an author may call a column of a step's state, where the definition alone tells."""
+    if isinstance(operation, ops.Aggregate):
+        return tuple(operation.aggregates)
+    return tuple(operation.state) if isinstance(operation, ops.Process) else ()
+
+
+def _at(location: str) -> str:
+    """Where an author wrote something, short: the file's name and the line."""
+    return f" at {location.rpartition('/')[2]}" if location else ""
+
+
 _HAS_LATE_ROWS = (ops.WindowAggregate, ops.WindowTop, ops.WindowJoin, ops.IntervalJoin, ops.Deduplicate)
 
 _RULES = (
@@ -205,4 +263,6 @@ _RULES = (
     _updates_reach_keys,
     _late_follows_state,
     _used_expectations,
+    _renames,
+    _migrations,
 )
