@@ -43,9 +43,10 @@ BANNED_NAMES = frozenset({"utils", "util", "common", "core", "base", "helpers", 
 BROAD_EXCEPT_ALLOWED: Mapping[str, str] = {
     # "src/penstock/<room>/<module>.py:<Class.function>": "why nothing narrower will do"
     "src/penstock/analysis/functions.py:map_batches_schema": "tries the author's function, which may raise anything",
+    "src/penstock/control/member.py:_guarded": "the supervised process: whatever comes is its log's last line",
     "src/penstock/control/loading.py:_load_module": "runs the author's module, SystemExit and all",
     "src/penstock/engine/isolate.py:isolate.attempt": "the epoch loop meets the author's code: a bad row raises",
-    "src/penstock/engine/loop.py:_Run._run": "the epoch loop: what no step foresaw stops the flow with its name",
+    "src/penstock/engine/computing.py:Computation._run": "the epoch loop: what no step foresaw stops the flow with its name",
     "src/penstock/engine/operators/process.py:Processed._done": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:flat_mapped": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:_mapped_carefully": "the epoch loop meets the author's code",

@@ -16,7 +16,8 @@ from penstock.connect.contract import (
     Source,
 )
 from penstock.connect.memory import clear, finish, memory_rows, put_rows
-from penstock.connect.registry import open_sink, open_source, sink_class, source_class
+from penstock.connect.ndjson import JsonLines
+from penstock.connect.registry import open_sink, open_source, preload, sink_class, source_class
 from penstock.connect.secrets import is_reference, resolve
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Change",
     "Context",
     "Delivery",
+    "JsonLines",
     "Offsets",
     "PartitionRead",
     "Receipt",
@@ -37,6 +39,7 @@ __all__ = [
     "memory_rows",
     "open_sink",
     "open_source",
+    "preload",
     "put_rows",
     "resolve",
     "sink_class",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
@@ -11,7 +12,7 @@ from penstock.connect.contract import Context, Sink, Source
 from penstock.errors import ConfigError, did_you_mean
 from penstock.flow import Dataset
 
-__all__ = ["SINKS", "SOURCES", "open_sink", "open_source", "sink_class", "source_class"]
+__all__ = ["SINKS", "SOURCES", "open_sink", "open_source", "preload", "sink_class", "source_class"]
 
 GROUP = "penstock.connectors"
 """Entry points of this group add connectors: name `source.<kind>` or `sink.<kind>`, value `module:Class`."""
@@ -50,6 +51,13 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Which extra of the package brings what a connector imports; kinds that need none are not here."""
+
+
+def preload() -> None:
+    """Load every connector whose client is installed, for a process that must start quickly later."""
+    for target in {*SOURCES.values(), *SINKS.values()}:
+        with suppress(ModuleNotFoundError):  # an extra that this installation does without
+            importlib.import_module(target.partition(":")[0])
 
 
 def source_class(kind: str) -> type[Source]:

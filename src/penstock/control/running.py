@@ -19,7 +19,10 @@ from penstock.errors import PenstockError
 from penstock.flow import Definition
 from penstock.ledger import LocalStateStore
 
-__all__ = ["PreparedRun", "locate", "prepare", "run_here"]
+__all__ = ["VERSIONS", "PreparedRun", "locate", "prepare", "run_here", "with_limits"]
+
+VERSIONS = "versions"
+"""The folder in that of an environment which holds a folder for each version of its flows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +77,22 @@ def run_here(
                     folder=prepared.folder / "steps",
                     root=prepared.loaded.project.root,
                     clock=clock,
-                    options=_with_limits(options or RunOptions(), prepared),
+                    options=with_limits(options or RunOptions(), prepared),
                     stop=stop,
                     on_progress=on_progress,
                 )
             except PenstockError as error:
-                locate(error, definition, prepared.loaded.project.root)
+                locate(error, definition, prepared.loaded.code_root)
                 raise
 
 
 def locate(error: PenstockError, definition: Definition, root: Path) -> None:
-    """Add the author's line of the step to an error, where it is known and not there yet."""
+    """Add the author's line of the step to an error, where it is known and not there yet.
+
+    `root`: the folder that the code is in. What an error says of the folder of a version is left out.
+    """
+    if root.parent.name == VERSIONS:
+        error.message = error.message.replace(f"{root}/", "")
     steps = {step.name: step for step in definition.steps}
     if error.step not in steps or getattr(error, "__notes__", None):
         return
@@ -95,7 +103,7 @@ def locate(error: PenstockError, definition: Definition, root: Path) -> None:
     error.add_note(f"at {shown}:{line}: {linecache.getline(file, int(line)).strip()}")
 
 
-def _with_limits(options: RunOptions, prepared: PreparedRun) -> RunOptions:
+def with_limits(options: RunOptions, prepared: PreparedRun) -> RunOptions:
     """The limits of one epoch: the author's, else `[engine]` of penstock.toml, else the engine's."""
     definition, limits = prepared.loaded.definition, prepared.loaded.project.engine
     params = {name: str(found.value) for name, found in prepared.loaded.params.items()}

@@ -1,7 +1,47 @@
-"""Runs ONE flow: compile, epoch loop, operators, state, dead letters."""
+"""Runs ONE flow: compile, epochs, operators, state, dead letters, and the two ends of a handover."""
 
-from penstock.engine.loop import run_flow
+from __future__ import annotations
+
+from penstock.engine.assembly import Assembly
+from penstock.engine.computing import Computation, Computed
+from penstock.engine.duty import Duty, Orders
+from penstock.engine.following import Follower
+from penstock.engine.handover import step_down, take_over
+from penstock.engine.leading import Leader, Outcome, Post
+from penstock.engine.loop import lookup_tables, run_flow
 from penstock.engine.options import Progress, RunOptions, RunResult, StopSignal
-from penstock.engine.points import POINTS, Probe
+from penstock.engine.patience import Patience
+from penstock.engine.points import HANDOVER_POINTS, POINTS, Probe
+from penstock.engine.spill import Spill, SpillReader
+from penstock.engine.starting import claim, follow, stand_by
+from penstock.engine.tally import Tally
 
-__all__ = ["POINTS", "Probe", "Progress", "RunOptions", "RunResult", "StopSignal", "run_flow"]
+__all__ = [
+    "HANDOVER_POINTS",
+    "POINTS",
+    "Assembly",
+    "Computation",
+    "Computed",
+    "Duty",
+    "Follower",
+    "Leader",
+    "Orders",
+    "Outcome",
+    "Patience",
+    "Post",
+    "Probe",
+    "Progress",
+    "RunOptions",
+    "RunResult",
+    "Spill",
+    "SpillReader",
+    "StopSignal",
+    "Tally",
+    "claim",
+    "follow",
+    "lookup_tables",
+    "run_flow",
+    "stand_by",
+    "step_down",
+    "take_over",
+]

@@ -17,7 +17,9 @@ class RunOptions:
     `epoch_rows`, `epoch_bytes`, `epoch_ms`: what one epoch may take and about how long it may last. `max_epochs`: stop
     after so many. `patience_s`: how long a system that is away (a sink, a source) is waited for before the run gives
     up. `compact`: merge state files in the background. `keep_epochs`: how many epochs stay in the tables; older
-    ones are rolled up to Parquet, where they can still be read.
+    ones are rolled up to Parquet, where they can still be read. `savepoint_s`: how often the state is named as a
+    savepoint, from which an undo may start (None: only handovers do); `keep_s`: how long these are kept. `hold_s`: for
+    how long after its commit the input of an epoch is not forgotten by its source.
     """
 
     until_drained: bool = False
@@ -28,6 +30,9 @@ class RunOptions:
     patience_s: float = 60.0
     compact: bool = True
     keep_epochs: int = 100_000
+    savepoint_s: float | None = None
+    keep_s: float = 86_400.0
+    hold_s: float = 0.0
     params: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ Lookup tables with an end are read before everything else, and no source runs fa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penstock.clock import Clock
@@ -101,9 +101,7 @@ class Planner:
         news = moved or final or len([1 for entry in taken.values() if entry.get("finished")]) > len(ended)
         if not news and not (due_us is not None and due_us <= now_us and not ahead):
             return None
-        epoch = 1 if last is None else last.epoch + 1
-        self._planned_s = self._clock.stopwatch_s()
-        return EpochPlan(epoch, taken, now_us, seed=(epoch * 0x9E3779B97F4A7C15) % (1 << 63), final=final)
+        return self._numbered(last, taken, now_us, final=final)
 
     def _now_us(self, last: EpochPlan | None) -> int:
         """The time of the next epoch: the clock's, and never before the last epoch's.
@@ -116,6 +114,28 @@ class Planner:
             return shown_us
         passed_s = 0.0 if self._planned_s is None else self._clock.stopwatch_s() - self._planned_s
         return last.now_us + round(passed_s * 1e6)
+
+    def redrive(self, last: EpochPlan | None, letters: Sequence[Mapping[str, Any]]) -> EpochPlan:
+        """An epoch that reads nothing and gives dead letters another try."""
+        ended = {step for step, entry in (last.ranges.items() if last is not None else ()) if entry.get("finished")}
+        ranges: dict[str, dict[str, Any]] = {}
+        for step, start in self.start_of(last).items():
+            ranges[step] = {"start": dict(start), "end": dict(start)} | ({"finished": True} if step in ended else {})
+        final = last is not None and last.final
+        return self._numbered(last, ranges, self._now_us(last), final=final, redrive=tuple(letters))
+
+    def _numbered(
+        self,
+        last: EpochPlan | None,
+        ranges: Mapping[str, Mapping[str, Any]],
+        now_us: int,
+        *,
+        final: bool,
+        redrive: Sequence[Mapping[str, Any]] = (),
+    ) -> EpochPlan:
+        epoch = 1 if last is None else last.epoch + 1
+        self._planned_s = self._clock.stopwatch_s()
+        return EpochPlan(epoch, ranges, now_us, (epoch * 0x9E3779B97F4A7C15) % (1 << 63), final, redrive)
 
     def is_drained(self, last: EpochPlan | None) -> bool:
         """Whether no source has anything to offer after `last`."""

@@ -73,19 +73,24 @@ class Program:
         before: Mapping[str, int | None],
         after: Mapping[str, int | None],
         epoch: Epoch,
+        redriven: Mapping[str, pl.DataFrame] | None = None,
     ) -> dict[str, Change]:
-        """Run one epoch: the rows of each read and their watermarks before and after, to what each sink gets."""
+        """Run one epoch: the rows of each read and their watermarks before and after, to what each sink gets.
+
+        `redriven`: by step, rows that it gets beside those of its input.
+        """
         marks_before, marks_after = self.watermarks(before), self.watermarks(after)
         values: dict[str, _Value] = {}
         changes: dict[str, Change] = {}
         for step in self.definition.steps:
             self.at_step = step.name
             marks = Watermarks(marks_before[step.name], marks_after[step.name])
+            given = _with_redriven(step, reads, values, redriven or {}, epoch)
             try:
                 if isinstance(step.operation, ops.Write):
                     changes[step.name] = self._change(step, step.operation, values[step.inputs[0]].batch(epoch))
                 else:
-                    values[step.name] = self._value(step, reads, values, marks, epoch)
+                    values[step.name] = self._value(step, *given, marks, epoch)
                     if self._uses[step.name] > 1:
                         values[step.name].batch(epoch)
             except PenstockError as error:
@@ -194,6 +199,24 @@ class Program:
         gone = batch.retracted.select(key).unique(maintain_order=True)
         gone = gone.join(rows, on=key, how="anti", nulls_equal=True, maintain_order="left")
         return Change(rows, gone if gone.height else None)
+
+
+def _with_redriven(
+    step: Step,
+    reads: Mapping[str, Rows],
+    values: Mapping[str, _Value],
+    redriven: Mapping[str, pl.DataFrame],
+    epoch: Epoch,
+) -> tuple[Mapping[str, Rows], Mapping[str, _Value]]:
+    """What was read and what the steps before gave, as this step sees it."""
+    extra = redriven.get(step.name)
+    if extra is None:
+        return reads, values
+    if not step.inputs:
+        return {**reads, step.name: Rows(pl.concat([reads[step.name].collect(epoch), extra]))}, values
+    parent = values[step.inputs[0]]
+    batch = parent.batch(epoch)
+    return reads, {**values, step.inputs[0]: _Value(Rows(pl.concat([batch.rows, extra])), parent.retracted)}
 
 
 def _quiet(epoch: Epoch) -> Epoch:

@@ -35,7 +35,7 @@ class Reader:
     def read(self, plan: EpochPlan) -> Reads:
         """The rows of a plan. Raises what the sources raise."""
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] is plan:
+        if ahead is not None and ahead[0] == plan:
             return ahead[1].result()
         return self._read(plan)
 

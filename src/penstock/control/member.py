@@ -1,0 +1,229 @@
+"""The process of one flow, as the supervisor starts it: `python -m penstock.control.member`, its job one line on stdin.
+
+It imports all that a flow needs and then waits for the line: so a process that has no job yet is a warm spare, and a
+start takes as long as loading the author's module and the state. Without a job it ends with its parent; with one it
+goes on when the server dies, and the next server adopts it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penstock.clock import SystemClock
+from penstock.connect import preload
+from penstock.control.ledgers import opened_ledger
+from penstock.control.loading import find_flow, load_flow
+from penstock.control.locks import flow_lock
+from penstock.control.project import project_for
+from penstock.control.running import PreparedRun, locate, prepare, with_limits
+from penstock.control.tables import note_datasets
+from penstock.engine import (
+    Assembly,
+    Computation,
+    Duty,
+    Orders,
+    Patience,
+    Post,
+    Probe,
+    RunOptions,
+    StopSignal,
+    Tally,
+    lookup_tables,
+)
+from penstock.errors import (
+    CheckFailed,
+    ConfigError,
+    ConnectorError,
+    DefinitionError,
+    Fenced,
+    LedgerError,
+    PenstockError,
+    StepFailed,
+)
+from penstock.ledger import Ledger, LocalStateStore, Savepoint
+
+__all__ = ["EXIT_CODES", "Job", "main"]
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "stopped as asked, or the input has ended",
+    3: "fenced, and told not to follow",
+    10: "the flow as written, or the project, is wrong",
+    11: "a step or a check failed",
+    12: "the ledger, a source or a sink failed",
+    70: "a bug in Penstock",
+}
+_KINDS: tuple[tuple[type[PenstockError], int], ...] = (
+    (Fenced, 3),
+    (ConfigError, 10),
+    (DefinitionError, 10),
+    (StepFailed, 11),
+    (CheckFailed, 11),
+    (ConnectorError, 12),
+    (LedgerError, 12),
+)
+_PROBE = "PENSTOCK_KILL_AT"
+"""`point:epoch` in the environment: the process kills itself there. For tests and `penstock chaos`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a process is to do; JSON on one line.
+
+    `target`: flow name, or `path.py:variable`, of the working tree, where there is no `version`. `savepoint`: where a
+    follower begins; None: it is a standby. `options`: fields of `RunOptions`.
+    """
+
+    env: str
+    project_root: str
+    flow: str
+    member: str
+    role: str = "lead"
+    version: str = ""
+    target: str = ""
+    savepoint: str | None = None
+    record_from: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    wish: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parsed(cls, text: str) -> Job:
+        """The job of a line. Keys that this version does not know are passed over."""
+        values = json.loads(text)
+        return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
+
+
+def main() -> None:
+    """Wait for a job, do it, and end the process with its exit code."""
+    preload()
+    gc.collect()
+    gc.freeze()  # what is imported stays: no collection need look at it again
+    line = sys.stdin.readline()
+    if not line.strip():
+        sys.exit(0)
+    # The pipe to the server may break at any time from here on; nothing is read from it or written to it again.
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    sys.exit(_guarded(Job.parsed(line)))
+
+
+def _guarded(job: Job) -> int:
+    stop = StopSignal()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.request())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server in front
+    try:
+        _say(f"{job.flow} {job.version or 'working tree'}: {job.role}")
+        _say(_serve(job, stop))
+    except PenstockError as error:
+        _say(str(error), *getattr(error, "__notes__", []))
+        return next((code for kind, code in _KINDS if isinstance(error, kind)), 12)
+    except Exception:
+        _say(traceback.format_exc())
+        return 70
+    return 0
+
+
+def _serve(job: Job, stop: StopSignal) -> str:
+    clock = SystemClock()
+    project = project_for(Path(job.project_root))
+    environment = project.environment(job.env)
+    with opened_ledger(environment, clock) as ledger:
+        try:
+            loaded = load_flow(find_flow(job.target or job.flow, project.root), environment, job.params)
+            prepared = prepare(loaded, environment)
+            with flow_lock(prepared.folder, prepared.flow, environment.name, shared=True):
+                note_datasets(prepared.folder, prepared.flow, prepared.bound)
+                return _do_duty(job, prepared, ledger, stop, clock)
+        except PenstockError as error:
+            with suppress(LedgerError):
+                _tell_failure(ledger, job, error)
+            raise
+
+
+def _do_duty(job: Job, prepared: PreparedRun, ledger: Ledger, stop: StopSignal, clock: SystemClock) -> str:
+    definition = prepared.loaded.definition
+    options = with_limits(RunOptions(**job.options), prepared)
+    version = job.version or prepared.loaded.fingerprint
+    tally = Tally(definition.name, lookup_tables(definition), clock, lambda _: None)
+    patience = Patience(definition.name, clock, stop, options.patience_s, tally.retrying)
+    store = LocalStateStore(prepared.folder / "state", flow=definition.name, tidy=False)
+    probe = _probe()
+    post = Post(definition.name, version, ledger, store, options, clock, patience, probe, stop, tally)
+    try:
+        assembly = Assembly(
+            definition,
+            {one.step: one.dataset for one in prepared.bound},
+            folder=prepared.folder / "steps",
+            root=prepared.loaded.project.root,
+            clock=clock,
+            patience=patience,
+        )
+        computation = Computation(assembly, version, clock=clock, patience=patience, probe=probe)
+        savepoint = _savepoint(ledger, job)
+        orders = Orders(
+            member=job.member,
+            holder=f"{job.member} (process {os.getpid()})",
+            role=job.role,
+            folder=prepared.folder / "members" / job.member,
+            savepoint=savepoint,
+            migration=None,
+            record_from=job.record_from,
+            first_wish={"role": job.role, **job.wish},
+        )
+        try:
+            return Duty(post, computation, orders).serve()
+        finally:
+            computation.close()
+            assembly.close()
+    except PenstockError as error:
+        locate(error, definition, prepared.loaded.project.root)
+        raise
+
+
+def _savepoint(ledger: Ledger, job: Job) -> Savepoint | None:
+    if job.savepoint is None:
+        return None
+    for savepoint in ledger.savepoints(job.flow):
+        if savepoint.id == job.savepoint:
+            return savepoint
+    error = LedgerError(f"there is no savepoint {job.savepoint}", flow=job.flow, hint="make the plan again")
+    error.heals = False
+    raise error
+
+
+def _tell_failure(ledger: Ledger, job: Job, error: PenstockError) -> None:
+    """The facts of a process that never came to its duty; one that did has told its own."""
+    known = {member.id: member.facts for member in ledger.members(job.flow)}.get(job.member, {})
+    if known.get("error") is None:
+        ledger.tell(job.flow, job.member, {**known, "role": "failed", "state": "failed", "error": error.as_dict()})
+
+
+def _probe() -> Probe:
+    """A probe that kills this process at a point, where the environment says so."""
+    point, _, epoch = os.environ.get(_PROBE, "").partition(":")
+
+    def probe(here: str, at: int) -> None:
+        if here == point and at >= int(epoch or 0):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return probe
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

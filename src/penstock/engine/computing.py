@@ -1,0 +1,194 @@
+"""One epoch from its plan to its results, in memory: what a leader, a follower and a replay have in common.
+
+A computation holds the state of the flow after the last epoch that it ran. It plans nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from penstock.clock import Clock, epoch_time
+from penstock.connect import Change
+from penstock.engine.assembly import Assembly
+from penstock.engine.batch import Epoch
+from penstock.engine.patience import Patience
+from penstock.engine.points import Probe
+from penstock.engine.reading import Reader, Reads, rows_of
+from penstock.engine.redrive import redriven_rows
+from penstock.engine.stopwatch import Stopwatch
+from penstock.engine.watermark import WatermarkTracker
+from penstock.errors import PenstockError, StepFailed
+from penstock.ledger import DeadLetter, EpochPlan, EpochRecord, SegmentRef, TableChange, TableImage
+
+__all__ = ["Computation", "Computed"]
+
+
+@dataclass(slots=True)
+class Computed:
+    """What an epoch came to: what each sink gets, what changed in the state, and all that its record says."""
+
+    plan: EpochPlan
+    changes: Mapping[str, Change]
+    state: Sequence[TableChange]
+    watch: Stopwatch
+    watermark_us: int | None
+    watermarks_us: Mapping[str, Any]
+    rows_in: Mapping[str, int]
+    rows_late: int
+    rows_dead: int
+    dead: Sequence[DeadLetter]
+    checks: Mapping[str, Any]
+    marks: Mapping[str, int | None] = field(default_factory=dict)
+
+    def record(
+        self, generation: int, version: str, *, receipts: Mapping[str, Any], segment: SegmentRef | None, now_us: int
+    ) -> EpochRecord:
+        """The record of the epoch as it was written by a generation."""
+        return EpochRecord(
+            epoch=self.plan.epoch,
+            generation=generation,
+            version=version,
+            plan=self.plan,
+            watermark_us=self.watermark_us,
+            watermarks_us=self.watermarks_us,
+            rows_in=self.rows_in,
+            rows_out={name: change.rows.height for name, change in self.changes.items()},
+            rows_late=self.rows_late,
+            rows_dead=self.rows_dead,
+            checks=self.checks,
+            receipts=receipts,
+            timings_ms=self.watch.laps_ms,
+            segment=segment,
+            committed_us=now_us,
+        )
+
+
+class Computation:
+    """A flow's program at work in this process: its state, its watermarks, and the last epoch that they include."""
+
+    def __init__(self, assembly: Assembly, version: str, *, clock: Clock, patience: Patience, probe: Probe) -> None:
+        self.assembly = assembly
+        self.version = version
+        self.aliases: Mapping[str, str] = {}
+        """Names of read steps in the plans of another version -> this one's."""
+        self.last: EpochPlan | None = None
+        self.began_us: int | None = None
+        """When the epoch that runs began; None while none runs."""
+        self._clock = clock
+        self._patience = patience
+        self._probe = probe
+        self._reader = Reader(assembly.sources)
+        self.tracker = WatermarkTracker(assembly.definition)
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch that the state includes; 0 for none."""
+        return 0 if self.last is None else self.last.epoch
+
+    @property
+    def at_step(self) -> str | None:
+        """The step that runs, or ran last."""
+        return self.assembly.program.at_step
+
+    def restore(self, images: Mapping[str, TableImage], last: EpochRecord | None) -> None:
+        """Take the state after an epoch, whose record is `last`."""
+        self.assembly.program.load(images)
+        self.last = None if last is None else self.named(last.plan)
+        facts = None if last is None else {self._own(name): value for name, value in last.watermarks_us.items()}
+        self.tracker = WatermarkTracker(self.assembly.definition, facts)
+
+    def named(self, plan: EpochPlan) -> EpochPlan:
+        """The plan by the names of this version's steps."""
+        if not self.aliases or not any(name in self.aliases for name in plan.ranges):
+            return plan
+        return replace(plan, ranges={self._own(name): entry for name, entry in plan.ranges.items()})
+
+    def due_us(self) -> int | None:
+        """When an epoch is wanted even where no rows come: for a timer, a window, or a source that becomes idle."""
+        times = (self.assembly.program.due_us(), self.tracker.idle_us())
+        return min((time for time in times if time is not None), default=None)
+
+    def run(self, plan: EpochPlan, upcoming: Callable[[], EpochPlan | None] = lambda: None) -> Computed:
+        """Run one epoch, the one after `last`.
+
+        `upcoming`: asked once the rows are there for a plan to read ahead of its turn. Raises StepFailed, CheckFailed,
+        ConnectorError; then the state may be touched: this computation is of no use any more.
+        """
+        watch = Stopwatch(self._clock)
+        self.began_us = self._clock.now_us()
+        own = self.named(plan)
+        epoch = Epoch(plan.epoch, plan.now_us, plan.seed, self.version)
+        reads = self._patience(lambda: self._reader.read(own), "read")
+        self._probe("read", plan.epoch)
+        watch.lap("read")
+        before = self._observe(own, reads)
+        after = self.tracker.marks()
+        ahead = upcoming()
+        if ahead is not None:
+            self._reader.ahead(self.named(ahead))
+        changes = self._run(own, reads, before, after, epoch)
+        self._probe("ran", plan.epoch)
+        state = self.assembly.program.changes()
+        watch.lap("run")
+        self.last = own
+        self.began_us = None
+        return Computed(
+            plan=plan,
+            changes=changes,
+            state=state,
+            watch=watch,
+            watermark_us=self.tracker.least_us(),
+            watermarks_us=self.tracker.facts(),
+            rows_in={name: sum(part.frame.height for part in parts) for name, parts in reads.items()},
+            rows_late=epoch.rows_late,
+            rows_dead=epoch.rows_dead,
+            dead=epoch.dead,
+            checks=epoch.checks,
+            marks=after,
+        )
+
+    def close(self) -> None:
+        """End the reading thread."""
+        self._reader.close()
+
+    def _own(self, name: str) -> str:
+        return self.aliases.get(name, name)
+
+    def _observe(self, plan: EpochPlan, reads: Reads) -> Mapping[str, int | None]:
+        """Move the watermarks; gives those of before."""
+        before = self.tracker.marks()
+        for name, parts in reads.items():
+            self.tracker.observe(name, parts, plan.now_us)
+        self.tracker.finish([name for name, entry in plan.ranges.items() if entry.get("finished")])
+        self.tracker.settle(plan.now_us)
+        return before
+
+    def _run(
+        self,
+        plan: EpochPlan,
+        reads: Reads,
+        before: Mapping[str, int | None],
+        after: Mapping[str, int | None],
+        epoch: Epoch,
+    ) -> dict[str, Change]:
+        flow, program = self.assembly.definition.name, self.assembly.program
+        left = "the epoch is planned, not committed: running again does it again from the same offsets"
+        try:
+            rows = rows_of(reads, plan, self.assembly.analysis, epoch)
+            again = redriven_rows(plan.redrive, self.assembly.analysis, epoch) if plan.redrive else None
+            with epoch_time(plan.now_us, plan.seed):
+                return program.run(rows, before, after, epoch, again)
+        except PenstockError as error:
+            error.flow, error.state_left = error.flow or flow, error.state_left or left
+            raise
+        except Exception as error:
+            raise StepFailed(
+                f"{type(error).__name__}: {error}",
+                flow=flow,
+                step=program.at_step,
+                epoch=plan.epoch,
+                state_left=left,
+                hint="mend the step and run again; no row is lost",
+            ) from error

@@ -1,0 +1,330 @@
+"""The life of one supervised process of a flow: it leads or follows as it is wished, and tells what it does.
+
+Wishes and facts are rows of the ledger (`Ledger.wish_of`, `Ledger.tell`): nobody calls into this process. Wishes are
+looked at between two epochs; facts are told by a thread of their own, so that a hanging step shows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from penstock.engine.computing import Computation
+from penstock.engine.following import Follower
+from penstock.engine.handover import Times, step_down, take_over
+from penstock.engine.leading import Leader, Outcome, Post
+from penstock.engine.spill import Spill, SpillReader
+from penstock.engine.starting import Migration, claim, follow, stand_by
+from penstock.errors import Fenced, FlowBusy, LedgerError, PenstockError
+from penstock.ledger import Rewrite, Savepoint
+
+__all__ = ["Duty", "Orders"]
+
+_WISH_EVERY_S = 0.01
+_TELL_EVERY_S = 0.25
+_FOLLOW_PAUSE_S = 0.002
+_NEAR_EPOCHS = 2
+_SPEEDS = 50
+_REWRITE = frozenset(field.name for field in fields(Rewrite))
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """How a process begins. `savepoint`: where a follower with a state of its own begins; None: it is a standby.
+
+    `folder`: the process's own, for its spill.
+    """
+
+    member: str
+    holder: str
+    role: str
+    folder: Path
+    savepoint: Savepoint | None = None
+    migration: Migration | None = None
+    record_from: int | None = None
+    first_wish: Mapping[str, Any] | None = None
+
+
+class Duty:
+    """One process's service."""
+
+    def __init__(self, post: Post, computation: Computation, orders: Orders) -> None:
+        self._post = post
+        self._computation = computation
+        self._orders = orders
+        self._leader: Leader | None = None
+        self._follower: Follower | None = None
+        self._wish: Mapping[str, Any] = dict(orders.first_wish or {"role": orders.role})
+        self._looked_s = -1e9
+        self._role = "starting"
+        self._state = "loading"
+        self._is_ready = False
+        self._times: Times | None = None
+        self._refused: Mapping[str, Any] | None = None
+        self._error: Mapping[str, Any] | None = None
+        self._speeds_ms: list[float] = []
+        self._migrated: Mapping[str, int] = {}
+        self._start_epoch = 0
+        self._ended = threading.Event()
+        self._telling = threading.Lock()
+        self._spill: Spill | None = None
+
+    def serve(self) -> str:
+        """Serve until told to stop, or until the input ends. Gives why it ended. Raises what runs raise."""
+        teller = threading.Thread(target=self._tell_often, name="penstock-tell", daemon=True)
+        teller.start()
+        try:
+            self._begin()
+            return self._serve()
+        except PenstockError as error:
+            self._fail(error)
+            raise
+        finally:
+            self._ended.set()
+            teller.join()
+            if self._leader is not None:
+                self._leader.compactor.close()
+            if self._spill is not None:
+                self._spill.close()
+
+    # --- roles --------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        orders, post, computation = self._orders, self._post, self._computation
+        if orders.role == "lead":
+            self._lead(claim(post, computation, holder=orders.holder, spill_folder=orders.folder / "spill"))
+            return
+        if orders.savepoint is None:
+            self._follower = stand_by(post, computation)
+        else:
+            self._spill = Spill(orders.folder / "spill")
+            self._enter("following", "migrating" if orders.migration is not None else "loading")
+            self._follower = follow(
+                post,
+                computation,
+                orders.savepoint,
+                spill=self._spill,
+                migration=self._told_migration(),
+                record_from=orders.record_from,
+            )
+        self._start_epoch = self._follower.start_epoch
+        self._enter("following", "catching-up")
+
+    def _told_migration(self) -> Migration | None:
+        given = self._orders.migration
+        if given is None:
+            return None
+
+        def migration(images: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+            migrated, changed = given(images)
+            self._migrated = {name: image.rows.height for name, image in migrated.items()} if changed else {}
+            return migrated, changed
+
+        return migration
+
+    def _lead(self, leader: Leader) -> None:
+        self._leader, self._follower = leader, None
+        self._obey()
+        self._enter("leading", "leading")
+
+    def _serve(self) -> str:
+        while True:
+            self._look()
+            if self._wish.get("role") == "stop" or self._post.stop.requested:
+                return self._stopped()
+            ended = self._lead_on(self._leader) if self._leader is not None else self._follow_on()
+            if ended is not None:
+                return ended
+
+    def _stopped(self) -> str:
+        self._enter("stopped", "stopped")
+        return "stopped as asked"
+
+    def _lead_on(self, leader: Leader) -> str | None:
+        try:
+            before = leader.epochs
+            outcome = leader.step()
+        except Fenced as fenced:
+            self._step_down(leader, fenced)
+            return None
+        if leader.epochs > before:
+            self._note_speed(self._post.tally.progress.epoch_ms)
+            if self._times is not None and not self._times.first_commit_us:
+                self._times.first_commit_us = self._post.clock.now_us()
+                self._tell()
+        if outcome is Outcome.OVER:
+            self._enter("stopped", "done")
+            return "the input has ended" if not self._post.stop.requested else "stopped as asked"
+        return None
+
+    def _step_down(self, leader: Leader, fenced: Fenced) -> None:
+        """Follow who leads now, unless what this process did is being taken back, or nobody wants it to."""
+        standing = self._post.ledger.standing(self._post.flow)
+        if self._wish.get("when_fenced", "follow") != "follow" or standing is None or standing.rewrite is not None:
+            raise fenced
+        self._leader = None
+        if leader.spill is None:
+            self._spill = Spill(self._orders.folder / "spill")
+        assert self._spill is not None
+        self._follower = step_down(leader, self._spill)
+        self._start_epoch = self._follower.start_epoch
+        self._is_ready, self._times = False, None
+        # The wish to lead was for the generation that is over.
+        self._wish = {**self._wish, "role": "follow"}
+        self._enter("following", "catching-up")
+
+    def _follow_on(self) -> str | None:
+        follower = self._follower
+        assert follower is not None
+        follower.until = self._wish.get("until")
+        ran = follower.step()
+        if ran:
+            self._note_speed(0 if follower.held is None else follower.held.watch.total_s * 1000)
+        self._say_how_near(follower)
+        if self._is_wished_to_lead() and (self._is_ready or follower.lag <= _NEAR_EPOCHS):
+            self._take_over(follower)
+        elif not ran:
+            self._post.clock.sleep(_FOLLOW_PAUSE_S)
+        return None
+
+    def _say_how_near(self, follower: Follower) -> None:
+        if follower.is_done:
+            self._enter("following", "done")
+        elif follower.lag > _NEAR_EPOCHS:
+            self._enter("following", "catching-up")
+        elif not self._is_ready:
+            self._computation.assembly.prepare()
+            self._is_ready = True
+            self._enter("following", "ready")
+        else:
+            self._enter("following", "ready")
+
+    def _is_wished_to_lead(self) -> bool:
+        return self._wish.get("role") == "lead" and self._refused is None
+
+    def _take_over(self, follower: Follower) -> None:
+        rewrite = self._wish.get("rewrite")
+        wrong = self._wish.get("wrong")
+        self._state = "rewriting" if rewrite else "taking-over"
+
+        def begun(leader: Leader) -> None:
+            leader.spill = self._spill
+            self._leader, self._follower = leader, None
+
+        try:
+            leader, self._times = take_over(
+                follower,
+                holder=self._orders.holder,
+                expected=self._wish["expected"],
+                rewrite=None if rewrite is None else Rewrite(**{k: v for k, v in rewrite.items() if k in _REWRITE}),
+                wrong=SpillReader(Path(wrong)) if wrong else None,
+                begun=begun,
+            )
+        except FlowBusy as busy:
+            self._refused = busy.as_dict()
+            self._enter("following", "ready")
+            return
+        except Fenced as fenced:
+            if self._leader is None:
+                raise
+            self._step_down(self._leader, fenced)
+            return
+        self._lead(leader)
+
+    # --- wishes -------------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        now_s = self._post.clock.stopwatch_s()
+        if now_s - self._looked_s < _WISH_EVERY_S:
+            return
+        self._looked_s = now_s
+        try:
+            found = self._post.ledger.wish_of(self._post.flow, self._orders.member)
+        except LedgerError as error:
+            if not error.heals:
+                raise
+            return
+        if found and found != self._wish:
+            self._wish = found
+            self._refused = None
+            self._obey()
+
+    def _obey(self) -> None:
+        wish, leader = self._wish, self._leader
+        self._computation.aliases = wish.get("aliases") or {}
+        if leader is not None:
+            was_paused, leader.paused = leader.paused, bool(wish.get("paused"))
+            leader.drain = bool(wish.get("drain")) or self._post.options.until_drained
+            leader.forgetting.hold_from = wish.get("hold_from")
+            if wish.get("spill") and leader.spill is None:
+                self._spill = self._spill or Spill(self._orders.folder / "spill")
+                leader.spill = self._spill
+            elif not wish.get("spill") and leader.spill is not None:
+                leader.spill.close()
+                leader.spill = self._spill = None
+            if was_paused != leader.paused:
+                self._enter("leading", "paused" if leader.paused else "leading")
+        if self._spill is not None and wish.get("spill_from") is not None:
+            self._spill.drop_before(wish["spill_from"])
+
+    # --- facts --------------------------------------------------------------------------------------------------------
+
+    def _enter(self, role: str, state: str) -> None:
+        if (role, state) != (self._role, self._state):
+            self._role, self._state = role, state
+            self._tell()
+
+    def _note_speed(self, epoch_ms: float) -> None:
+        self._speeds_ms = [*self._speeds_ms[1 - _SPEEDS :], epoch_ms]
+
+    def _fail(self, error: PenstockError) -> None:
+        self._error = error.as_dict()
+        self._enter("fenced" if isinstance(error, Fenced) else "failed", "failed")
+
+    def _tell_often(self) -> None:
+        while not self._ended.wait(_TELL_EVERY_S):
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell the facts. A ledger that is away hears them later: nothing depends on their being there."""
+        with self._telling:
+            try:
+                self._post.ledger.tell(self._post.flow, self._orders.member, self.facts())
+            except LedgerError:
+                return
+
+    def facts(self) -> dict[str, Any]:
+        """What this process is and does, as JSON values."""
+        leader, follower, progress = self._leader, self._follower, self._post.tally.progress
+        computation = self._computation
+        return {
+            "role": self._role,
+            "state": self._state,
+            "generation": None if leader is None else leader.generation,
+            "epoch": computation.epoch,
+            "lag": 0 if follower is None else follower.lag,
+            "start_epoch": self._start_epoch,
+            "at_step": computation.at_step,
+            "epoch_since_us": computation.began_us,
+            "beat_us": self._post.clock.now_us(),
+            "rows_in": progress.rows_in,
+            "rows_out": progress.rows_out,
+            "rows_late": progress.rows_late,
+            "rows_dead": progress.rows_dead,
+            "epoch_ms": progress.epoch_ms,
+            "run_ms_p50": median(self._speeds_ms) if self._speeds_ms else None,
+            "backlog_rows": progress.backlog_rows,
+            "watermark_us": progress.watermark_us,
+            "checks_failed": dict(progress.checks_failed),
+            "state_rows": computation.assembly.program.state_rows,
+            "migrated": dict(self._migrated),
+            "spill": None if self._spill is None else str(self._spill.folder),
+            "takeover": None if self._times is None else asdict(self._times),
+            "refused": self._refused,
+            "uncorrected": {} if leader is None else dict(leader.uncorrected),
+            "error": self._error,
+        }

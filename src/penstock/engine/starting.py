@@ -1,0 +1,122 @@
+"""Beginning: a process that leads at once, or one that follows from a savepoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from penstock.engine.branch import Branch
+from penstock.engine.computing import Computation
+from penstock.engine.following import Follower, catch_up
+from penstock.engine.handover import finish_rewrite
+from penstock.engine.leading import Leader, Post
+from penstock.engine.spill import Spill
+from penstock.errors import LedgerError
+from penstock.ledger import EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef, TableImage
+
+__all__ = ["Migration", "claim", "follow", "stand_by"]
+
+Migration = Callable[[Mapping[str, TableImage]], tuple[Mapping[str, TableImage], bool]]
+"""Makes the state of an older version this one's; says whether anything had to be changed. Runs on a copy."""
+
+
+def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Path) -> Leader:
+    """Become the newest generation and lead from where the ledger stands: a start, or the recovery from a crash.
+
+    `spill_folder`: for what an unfinished undo computes. Raises as `run_flow`.
+    """
+    resume = post.ledger.claim(post.flow, version=post.version, holder=holder)
+    post.probe("claimed", 0)
+    if resume.rewrite is not None:
+        return _finish_undo(post, computation, resume, resume.rewrite, spill_folder)
+    last = resume.last
+    state_epoch = 0 if last is None else min(resume.state_epoch, last.epoch)
+    behind = last is not None and state_epoch < last.epoch
+    stands = _record(post.ledger, post.flow, state_epoch) if behind else last
+    computation.restore(post.store.load(resume.segments), stands)
+    leader = Leader(post, computation, resume)
+    if behind and last is not None:
+        done = catch_up(post, computation, last.epoch)
+        leader.unsaved = [(epoch, list(computed.state)) for epoch, computed in done if computed.state]
+    leader.open()
+    post.probe("loaded", computation.epoch)
+    return leader
+
+
+def follow(
+    post: Post,
+    computation: Computation,
+    savepoint: Savepoint,
+    *,
+    spill: Spill,
+    migration: Migration | None = None,
+    record_from: int | None = None,
+) -> Follower:
+    """Follow from a savepoint, with a line of state of one's own.
+
+    `migration`: where the savepoint is another version's. `record_from`: see `Follower`. Raises as `run_flow`, and what
+    a migration raises.
+    """
+    images: Mapping[str, TableImage] = post.store.load(savepoint.segments)
+    segments: list[SegmentRef] = list(savepoint.segments)
+    if migration is not None:
+        images, changed = migration(images)
+        if changed:
+            tables = [image.as_change() for image in images.values()]
+            segments = [post.store.write(0, savepoint.epoch, tables, whole=True)] if tables else []
+    computation.restore(images, _record(post.ledger, post.flow, savepoint.epoch))
+    branch = Branch(post.store, segments, savepoint.epoch)
+    return Follower(post, computation, branch=branch, spill=spill, record_from=record_from)
+
+
+def stand_by(post: Post, computation: Computation) -> Follower:
+    """Follow from where the ledger's own state stands, to lead when the leader dies. Makes a savepoint to load from."""
+    savepoint = post.ledger.savepoint(post.flow, why="a standby loads", pinned=True)
+    try:
+        computation.restore(post.store.load(savepoint.segments), _record(post.ledger, post.flow, savepoint.epoch))
+    finally:
+        post.ledger.drop_savepoints(post.flow, [savepoint.id])
+    return Follower(post, computation, branch=None, spill=None)
+
+
+def _finish_undo(post: Post, computation: Computation, resume: Resume, rewrite: Rewrite, spill_folder: Path) -> Leader:
+    """Finish an undo whose process died between its fence and its end."""
+    if rewrite.version != post.version:
+        error = LedgerError(
+            f"an undo to version {rewrite.version} is under way since epoch {rewrite.first}, and this is version "
+            f"{post.version}",
+            flow=post.flow,
+            state_left="the wrong rows are in some sinks still; nothing is lost",
+            hint=f"let version {rewrite.version} finish it: penstock start {post.flow} --version {rewrite.version}",
+        )
+        error.heals = False
+        raise error
+    found = {savepoint.id: savepoint for savepoint in post.ledger.savepoints(post.flow)}
+    if rewrite.savepoint not in found:
+        error = LedgerError(
+            f"the savepoint {rewrite.savepoint} of an unfinished undo is gone",
+            flow=post.flow,
+            state_left="the wrong rows are in some sinks still",
+            hint="restore the ledger from a copy",
+        )
+        error.heals = False
+        raise error
+    leader = Leader(post, computation, resume)
+    with closing(Spill(spill_folder)) as spill:
+        follower = follow(post, computation, found[rewrite.savepoint], spill=spill, record_from=rewrite.first)
+        finish_rewrite(follower, leader, rewrite, None)
+    post.probe("loaded", computation.epoch)
+    return leader
+
+
+def _record(ledger: Ledger, flow: str, epoch: int) -> EpochRecord | None:
+    """The record of a committed epoch; None for epoch 0, before the first."""
+    if epoch == 0:
+        return None
+    records = ledger.epochs(flow, first=epoch, last=epoch)
+    if not records:
+        error = LedgerError(f"the record of epoch {epoch} is gone", flow=flow, epoch=epoch, hint="restore the ledger")
+        error.heals = False
+        raise error
+    return records[0]

@@ -1,0 +1,85 @@
+"""What a run did so far, and where it is: the numbers that are shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from penstock.clock import Clock
+from penstock.engine.options import Progress
+from penstock.ledger import EpochRecord
+
+__all__ = ["Tally"]
+
+_SHOW_EVERY_S = 0.05
+
+
+class Tally:
+    """Totals since this process began, told to `on_progress` not too often."""
+
+    def __init__(
+        self, flow: str, tables: Collection[str], clock: Clock, on_progress: Callable[[Progress], None]
+    ) -> None:
+        self.totals: Counter[str] = Counter()
+        self.checks_failed: Counter[str] = Counter()
+        self.progress = Progress(flow, 0, "loading")
+        self._tables = tables
+        self._clock = clock
+        self._on_progress = on_progress
+        self._began_s = clock.stopwatch_s()
+        self.shown_s = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long the run lasts by now."""
+        return self._clock.stopwatch_s() - self._began_s
+
+    def count(self, record: EpochRecord) -> None:
+        """Add an epoch. Rows of lookup tables are not rows of the stream."""
+        self.totals.update(
+            rows_in=sum(rows for name, rows in record.rows_in.items() if name not in self._tables),
+            rows_out=sum(record.rows_out.values()),
+            rows_late=record.rows_late,
+            rows_dead=record.rows_dead,
+        )
+        for name, counts in record.checks.items():
+            if counts["failed"]:
+                self.checks_failed[name] += counts["failed"]
+
+    def is_due(self, phase: str) -> bool:
+        """Whether this is worth showing now."""
+        return phase != self.progress.phase or self._clock.stopwatch_s() - self.shown_s >= _SHOW_EVERY_S
+
+    def show(
+        self,
+        phase: str,
+        *,
+        epoch: int,
+        watermark_us: int | None,
+        backlog: tuple[int | None, int | None] = (None, None),
+        epoch_ms: float | None = None,
+    ) -> None:
+        """Tell where the run is."""
+        self.shown_s = self._clock.stopwatch_s()
+        self.progress = replace(
+            self.progress,
+            epoch=epoch,
+            phase=phase,
+            rows_in=self.totals["rows_in"],
+            rows_out=self.totals["rows_out"],
+            rows_late=self.totals["rows_late"],
+            rows_dead=self.totals["rows_dead"],
+            rows_per_s=self.totals["rows_in"] / max(self.seconds, 1e-9),
+            epoch_ms=self.progress.epoch_ms if epoch_ms is None else epoch_ms,
+            watermark_us=watermark_us,
+            backlog_rows=backlog[0],
+            backlog_bytes=backlog[1],
+            checks_failed=dict(self.checks_failed),
+            message="",
+        )
+        self._on_progress(self.progress)
+
+    def retrying(self, message: str) -> None:
+        """Tell that a system is away and waited for."""
+        self._on_progress(replace(self.progress, phase="retrying", message=message))

@@ -1,0 +1,278 @@
+"""The handover in one thread: takeover, stepping down, rollback, undo, and what a kill at each point of them leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import penstock as ps
+from penstock.engine import HANDOVER_POINTS, Follower, Leader, Outcome, step_down, take_over
+from penstock.errors import Fenced, FlowBusy
+from penstock.ledger import Rewrite, Savepoint
+from tests.engine.serving import Place, write_rows
+
+ROWS = [(number % 7, number) for number in range(200)]
+
+
+class Killed(BaseException):
+    """Stands for `kill -9` at a point: nothing catches it."""
+
+
+@pytest.fixture
+def place(tmp_path: Path, postgres_dsn: str) -> Iterator[Place]:
+    """A flow into PostgreSQL, with fifty rows waiting."""
+    made = Place(tmp_path, replace(ps.postgres(postgres_dsn, "out"), key=("key",)))
+    write_rows(made.input, ROWS[:50])
+    with closing(made):
+        yield made
+
+
+def run(leader: Leader) -> None:
+    """Lead until nothing waits."""
+    while leader.step() is Outcome.RAN:
+        pass
+
+
+def catch(follower: Follower) -> None:
+    """Follow until nothing is left to follow."""
+    while follower.step():
+        pass
+
+
+def totals(count: int, factor: int = 1) -> dict[int, int]:
+    """What the table holds after so many rows."""
+    found: dict[int, int] = {}
+    for key, amount in ROWS[:count]:
+        found[key] = found.get(key, 0) + amount
+    return {key: total * factor for key, total in found.items()}
+
+
+def table(place: Place) -> dict[int, int]:
+    """What a reader of the table sees."""
+    with psycopg.connect(place.sink.options["dsn"]) as session:
+        found = session.execute("select key, total from out").fetchall()
+    assert len({key for key, _ in found}) == len(found)
+    return dict(found)
+
+
+def pinned(leader: Leader) -> Savepoint:
+    """A savepoint for a follower."""
+    return leader.post.ledger.savepoint(leader.post.flow, why="test", pinned=True)
+
+
+def rewrite_to(savepoint: Savepoint, version: str) -> Rewrite:
+    """An undo of all epochs after a savepoint."""
+    return Rewrite("undo-1", savepoint.epoch + 1, 0, version, savepoint.id, "it was wrong")
+
+
+def test_a_new_version_takes_over_with_its_state(place: Place) -> None:
+    """The new version goes on where the old one was, from a state of its own that a later process finds."""
+    old = place.lead(1)
+    run(old)
+    new = place.follow(2, pinned(old).id)
+    write_rows(place.input, ROWS[50:80])
+    run(old)
+    catch(new)
+    leader = place.take_over(new)
+    write_rows(place.input, ROWS[80:120])
+    run(leader)
+
+    assert table(place) == totals(120, 2)
+    write_rows(place.input, ROWS[120:130])
+    with pytest.raises(Fenced):
+        run(old)
+    later = place.lead(2)
+    write_rows(place.input, ROWS[130:150])
+    run(later)
+    assert table(place) == totals(150, 2)
+
+
+def test_a_follower_brings_the_epoch_that_the_leader_could_not_commit(place: Place) -> None:
+    """The old leader dies before its commit; the follower has computed the same plan, and writes and commits it."""
+    armed = False
+
+    def probe(point: str, _epoch: int) -> None:
+        if armed and point == "before-commit":
+            raise Killed
+
+    old = place.lead(1, probe)
+    run(old)
+    new = place.follow(2, pinned(old).id)
+    armed = True
+    write_rows(place.input, ROWS[50:60])
+    with pytest.raises(Killed):
+        old.step()
+    catch(new)
+    leader = place.take_over(new)
+    assert leader.running is not None
+    run(leader)
+
+    assert table(place) == totals(60, 2) | {key: total for key, total in totals(50).items() if key not in _keys(50, 60)}
+
+
+def _keys(first: int, last: int) -> set[int]:
+    return {key for key, _ in ROWS[first:last]}
+
+
+def test_the_old_version_rolls_back_from_its_own_warm_state(place: Place) -> None:
+    """Fenced in the middle of an epoch, the old leader follows, and takes over again without a gap."""
+    old = place.lead(1)
+    run(old)
+    new = place.follow(2, pinned(old).id)
+    catch(new)
+    leader = place.take_over(new)
+    write_rows(place.input, ROWS[50:90])
+    with pytest.raises(Fenced):
+        run(old)
+    hidden = step_down(old, place.spill())
+    run(leader)
+    catch(hidden)
+    assert table(place) == totals(90, 2)
+
+    back = place.take_over(hidden)
+    write_rows(place.input, ROWS[90:200])
+    run(back)
+    assert table(place) == totals(200)
+    with pytest.raises(Fenced):
+        leader.step()
+
+
+def test_a_standby_takes_over_without_loading(place: Place) -> None:
+    """A follower of the same version has the state of the ledger and leads on from it."""
+    old = place.lead(1)
+    run(old)
+    standby = place.stand_by(1)
+    write_rows(place.input, ROWS[50:100])
+    run(old)
+    catch(standby)
+    leader = place.take_over(standby)
+    write_rows(place.input, ROWS[100:130])
+    run(leader)
+    run(place.lead(1))
+    assert table(place) == totals(130)
+
+
+def test_a_takeover_of_a_production_that_changed_is_refused(place: Place) -> None:
+    """The generation that was expected is not the one that leads: nothing happens, and the follower may go on."""
+    old = place.lead(1)
+    run(old)
+    new = place.follow(2, pinned(old).id)
+    other = place.lead(1)
+    with pytest.raises(FlowBusy, match="production has changed"):
+        take_over(new, holder="new", expected=old.generation)
+    write_rows(place.input, ROWS[50:70])
+    run(other)
+    assert table(place) == totals(70)
+
+
+def undo(right: Follower, leader: Leader, savepoint: Savepoint) -> Leader:
+    """Take back everything after a savepoint."""
+    again, _ = take_over(
+        right,
+        holder="right",
+        expected=leader.generation,
+        rewrite=rewrite_to(savepoint, right.post.version),
+    )
+    return again
+
+
+def test_an_undo_leaves_what_a_flow_without_the_mistake_would_have(place: Place) -> None:
+    """The bad epochs are taken back, their input is processed by the good version, and the flow goes on."""
+    good = place.lead(1)
+    run(good)
+    savepoint = pinned(good)
+    bad = place.take_over(place.follow(3, savepoint.id))
+    write_rows(place.input, ROWS[50:120])
+    run(bad)
+    assert table(place) != totals(120)
+    right = place.follow(1, savepoint.id, record_from=savepoint.epoch + 1)
+    catch(right)
+    leader = undo(right, bad, savepoint)
+
+    assert table(place) == totals(120)
+    write_rows(place.input, ROWS[120:200])
+    run(leader)
+    assert table(place) == totals(200)
+    ledger = leader.post.ledger
+    records = ledger.epochs("sums")
+    assert [record.epoch for record in records] == [*range(1, len(records) + 1)]
+    assert {record.version for record in records} == {"v1"}
+    assert {record.version for _, record in ledger.undone_epochs("sums")} == {"v3"}
+    assert sum(sum(record.rows_in.values()) for record in records) == 200
+
+
+def test_the_hidden_old_version_can_undo_at_once(place: Place) -> None:
+    """The version that was fenced by the bad one has computed the right rows all along."""
+    old = place.lead(1)
+    run(old)
+    savepoint = pinned(old)
+    bad = place.take_over(place.follow(3, savepoint.id))
+    write_rows(place.input, ROWS[50:90])
+    with pytest.raises(Fenced):
+        run(old)
+    hidden = step_down(old, place.spill())
+    run(bad)
+    catch(hidden)
+    leader = undo(hidden, bad, savepoint)
+    assert table(place) == totals(90)
+    write_rows(place.input, ROWS[90:100])
+    run(leader)
+    assert table(place) == totals(100)
+
+
+@pytest.mark.parametrize("point", [point for point in HANDOVER_POINTS if not point.startswith("rewrit")])
+def test_a_kill_in_a_takeover_leaves_one_that_can_go_on(place: Place, point: str) -> None:
+    """Killed at any point of a takeover, the old or the new version leads, and a new process of it goes on."""
+
+    def probe(here: str, _epoch: int) -> None:
+        if here == point:
+            raise Killed
+
+    old = place.lead(1)
+    run(old)
+    new = place.follow(2, pinned(old).id, probe)
+    write_rows(place.input, ROWS[50:75])
+    run(old)
+    catch(new)
+    with pytest.raises(Killed):
+        place.take_over(new)
+    standing = old.post.ledger.standing("sums")
+    assert standing is not None
+    factor = int(standing.version.removeprefix("v"))
+    assert factor == (1 if point == "flushed" else 2)
+    write_rows(place.input, ROWS[75:200])
+    run(place.lead(factor))
+    assert table(place) == totals(200, factor)
+
+
+@pytest.mark.parametrize("point", [point for point in HANDOVER_POINTS if point != "sinks-open"])
+def test_a_kill_in_an_undo_is_finished_by_the_next_process(place: Place, point: str) -> None:
+    """Killed at any point of an undo, the next process of the good version finishes it, once."""
+
+    def probe(here: str, _epoch: int) -> None:
+        if here == point:
+            raise Killed
+
+    good = place.lead(1)
+    run(good)
+    savepoint = pinned(good)
+    bad = place.take_over(place.follow(3, savepoint.id))
+    write_rows(place.input, ROWS[50:120])
+    run(bad)
+    right = place.follow(1, savepoint.id, probe, record_from=savepoint.epoch + 1)
+    catch(right)
+    with pytest.raises(Killed):
+        undo(right, bad, savepoint)
+    if point == "flushed":
+        return
+    leader = place.lead(1)
+    assert table(place) == totals(120)
+    write_rows(place.input, ROWS[120:200])
+    run(leader)
+    run(place.lead(1))
+    assert table(place) == totals(200)
