@@ -168,6 +168,7 @@ def test_a_ledger_of_version_1_is_read_and_continued(tmp_path: Path) -> None:
         ),
         plan_2,
         (state,),
+        state_epoch=1,
     )
     assert [(found.id, found.error, found.offset) for found in ledger.dead_letters(FLOW)] == [
         (1, "ValueError", {"offset": 3})

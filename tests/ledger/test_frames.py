@@ -44,7 +44,9 @@ def test_a_watermark_at_the_end_of_time_is_shown_as_the_last_year() -> None:
 
 
 def test_a_dead_letter_is_one_row() -> None:
-    """Its offset is JSON text."""
-    found = DeadLetter(4, "clean", "ValueError", "m", "s", "p", {"offset": 7}, "v1", 12)
+    """Its offset, and what became of it, are JSON text."""
+    found = DeadLetter(4, "clean", "ValueError", "m", "s", "p", {"offset": 7}, "v1", 12, "redriven", {"epoch": 9})
 
-    assert dead_letter_frame([found]).rows() == [(12, 4, "clean", "ValueError", "m", "s", "p", '{"offset":7}', "v1")]
+    assert dead_letter_frame([found]).rows() == [
+        (12, 4, "clean", "ValueError", "m", "s", "p", '{"offset":7}', "v1", "redriven", '{"epoch":9}')
+    ]

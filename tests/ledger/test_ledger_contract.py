@@ -46,7 +46,7 @@ def test_a_committed_epoch_reads_back_as_it_was_written(open_it: Open) -> None:
     resume = open_it().claim(FLOW, version="v2", holder="pid 2")
 
     assert [record(1, state=segment(0, 1))] == open_it().epochs(FLOW)
-    assert resume == Resume(2, record(1, state=segment(0, 1)), plan(2), (segment(0, 1),))
+    assert resume == Resume(2, record(1, state=segment(0, 1)), plan(2), (segment(0, 1),), state_epoch=1)
 
 
 def test_a_plan_without_a_commit_is_resumed(open_it: Open) -> None:

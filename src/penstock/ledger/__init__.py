@@ -9,11 +9,29 @@ from penstock.ledger.contract import (
     EpochRecord,
     FlowFacts,
     Ledger,
+    Member,
     Resume,
+    Rewrite,
+    Savepoint,
     SegmentRef,
+    Standing,
+    Takeover,
 )
 from penstock.ledger.databases import check_flow_name
+from penstock.ledger.folding import merge_changes
 from penstock.ledger.frames import DEAD_LETTER_SCHEMA, EPOCH_SCHEMA, dead_letter_frame, epoch_frame
+from penstock.ledger.operations import (
+    Deployment,
+    DeploymentStatus,
+    Desired,
+    Event,
+    Lease,
+    Operations,
+    VersionFacts,
+    Want,
+)
+from penstock.ledger.redrives import without_undone
+from penstock.ledger.savepoints import restore_point, thinned
 from penstock.ledger.sql import SqlLedger, open_ledger
 from penstock.ledger.state import LocalStateStore, MemoryStateStore, StateStore
 from penstock.ledger.tablestate import Segment, TableChange, TableImage, TableKind
@@ -22,24 +40,41 @@ __all__ = [
     "DEAD_LETTER_SCHEMA",
     "EPOCH_SCHEMA",
     "DeadLetter",
+    "Deployment",
+    "DeploymentStatus",
+    "Desired",
     "EpochPlan",
     "EpochRecord",
+    "Event",
     "FlowFacts",
+    "Lease",
     "Ledger",
     "LocalStateStore",
+    "Member",
     "MemoryStateStore",
+    "Operations",
     "Resume",
+    "Rewrite",
+    "Savepoint",
     "Segment",
     "SegmentRef",
     "SqlLedger",
+    "Standing",
     "StateStore",
     "TableChange",
     "TableImage",
     "TableKind",
+    "Takeover",
+    "VersionFacts",
+    "Want",
     "check_flow_name",
     "dead_letter_frame",
     "due",
     "epoch_frame",
     "merge",
+    "merge_changes",
     "open_ledger",
+    "restore_point",
+    "thinned",
+    "without_undone",
 ]

@@ -7,11 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from penstock.errors import DefinitionError
 from penstock.ledger.contract import FlowFacts
-from penstock.ledger.databases import Databases, FlowDatabase
+from penstock.ledger.databases import Databases, FlowDatabase, inserting
 from penstock.ledger.fence import locked_head
 
 __all__ = ["claim_head", "facts_of", "forget", "register"]
@@ -19,8 +18,7 @@ __all__ = ["claim_head", "facts_of", "forget", "register"]
 
 def _insert_missing(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> None:
     """Insert a row unless its key is there."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(insert(table).values(**values).on_conflict_do_nothing())
+    connection.execute(inserting(connection, table).values(**values).on_conflict_do_nothing())
 
 
 def claim_head(
@@ -36,6 +34,10 @@ def claim_head(
         "state_epoch": 0,
         "rolled_epoch": 0,
         "dead_total": 0,
+        "branch": 0,
+        "undos": 0,
+        "state_upto": 0,
+        "state_version": "",
     }
     alone = {} if db.tables.scoped else {"one": 1}
     _insert_missing(connection, head, {**db.scope, **alone, **empty})
@@ -127,13 +129,17 @@ def forget(databases: Databases, db: FlowDatabase, flow: str) -> None:
     tables = db.tables
 
     def work(connection: sa.Connection) -> list[str]:
-        locked_head(connection, db)
+        head = locked_head(connection, db)
         rollups = sa.select(tables.rollups.c.file).where(*db.where(tables.rollups))
         files = list(connection.execute(rollups).scalars())
-        for table in (tables.epochs, tables.segments, tables.dead_letters, tables.rollups):
-            connection.execute(sa.delete(table).where(*db.where(table)))
-        beginning = {"last_epoch": 0, "last_us": None, "planned": None}
-        zero = {"state_epoch": 0, "rolled_epoch": 0, "dead_total": 0}
+        for table in tables.metadata.sorted_tables:
+            if table is not tables.head:
+                connection.execute(sa.delete(table).where(*db.where(table)))
+        beginning: dict[str, Any] = dict.fromkeys(("last_us", "planned", "rewrite"))
+        zero = dict.fromkeys(("last_epoch", "state_epoch", "state_upto", "rolled_epoch", "dead_total"), 0)
+        beginning["state_version"] = ""
+        if head is not None:
+            beginning["branch"] = head["branch"] + 1  # whoever follows sees that the history ended
         connection.execute(sa.update(tables.head).where(*db.where(tables.head)).values(**beginning, **zero))
         return files
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -21,7 +22,15 @@ from penstock.ledger.failures import ledger_failure, permanent
 from penstock.ledger.migrations import LATEST, Kind, migrate, version_of
 from penstock.ledger.tables import ControlTables, EpochTables, HotStatements, control_tables, epoch_tables
 
-__all__ = ["Database", "Databases", "FlowDatabase", "FolderDatabases", "PostgresDatabases", "check_flow_name"]
+__all__ = [
+    "Database",
+    "Databases",
+    "FlowDatabase",
+    "FolderDatabases",
+    "PostgresDatabases",
+    "check_flow_name",
+    "inserting",
+]
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -43,6 +52,11 @@ def check_flow_name(flow: str) -> None:
         )
 
 
+def inserting(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that can say what to do `on_conflict_...`, which both databases understand in the same words."""
+    return (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(table)
+
+
 class Database:
     """One database, SQLite file or PostgreSQL, whose transactions raise LedgerError and nothing of the driver's."""
 
@@ -53,23 +67,47 @@ class Database:
         self._writes = engine.execution_options(penstock_writes=True)
         # A reader sees one moment; PostgreSQL would otherwise show each statement another one.
         self._reads = engine.execution_options(isolation_level="REPEATABLE READ") if self.is_postgres else engine
+        self._lazy_writes = engine.execution_options(penstock_writes=True, penstock_lazy=True)
+        looks = {"isolation_level": "AUTOCOMMIT"} if self.is_postgres else {"penstock_looks": True}
+        self._looks = engine.execution_options(**looks)
 
     @property
     def is_postgres(self) -> bool:
         """Whether it is PostgreSQL; SQLite otherwise."""
         return self.kind is Kind.POSTGRESQL
 
-    def write(self, work: Work[T], *, flow: str | None = None, epoch: int | None = None, left: str = "") -> T:
+    def write(
+        self,
+        work: Work[T],
+        *,
+        flow: str | None = None,
+        epoch: int | None = None,
+        left: str = "",
+        lazily: bool = False,
+    ) -> T:
         """Run `work` in one transaction that is durable on return. Raises LedgerError with `left` as the state left.
 
         Where a connection dies, `work` is run once more on a new one: it may find its own first run committed, and must
-        be right then too.
+        be right then too. `lazily`: a power cut may take it back, so it costs no wait for the disk.
         """
-        return self._run(self._writes, work, flow, epoch, left or "nothing was written; what was committed is there")
+        engine = self._lazy_writes if lazily else self._writes
+        return self._run(engine, work, flow, epoch, left or "nothing was written; what was committed is there")
 
     def read(self, work: Work[T], *, flow: str | None = None) -> T:
         """Run `work` in one transaction that sees one moment and writes nothing. Raises LedgerError."""
         return self._run(self._reads, work, flow, None, "nothing was changed")
+
+    def look(self, statement: str, values: Mapping[str, Any], *, flow: str | None = None) -> tuple[Any, ...] | None:
+        """The first row that one compiled statement finds, outside of any transaction: the cheapest question there is.
+
+        Raises LedgerError.
+        """
+
+        def work(connection: sa.Connection) -> tuple[Any, ...] | None:
+            row = connection.exec_driver_sql(statement, values).first()
+            return None if row is None else tuple(row)
+
+        return self._run(self._looks, work, flow, None, "nothing was changed")
 
     def _run(self, engine: sa.Engine, work: Work[T], flow: str | None, epoch: int | None, left: str) -> T:
         for attempt in (1, 2):
@@ -284,10 +322,21 @@ def _sqlite_engine(file: Path, lock_timeout_ms: int) -> sa.Engine:
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         # IMMEDIATE takes the write lock before the first read: two writers wait, and never fail half-way.
-        writes = connection.get_execution_options().get("penstock_writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if options.get("penstock_looks"):
+            return  # one SELECT sees one moment by itself
+        if options.get("penstock_writes"):
+            _set_laziness(connection, lazily=bool(options.get("penstock_lazy")))
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("penstock_writes") else "BEGIN")
 
     return engine
+
+
+def _set_laziness(connection: sa.Connection, *, lazily: bool) -> None:
+    """Let SQLite's next commit wait for the disk, or not; what a connection is set to is remembered beside it."""
+    if connection.info.get("penstock_lazy", False) is not lazily:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if lazily else 'FULL'}")
+        connection.info["penstock_lazy"] = lazily
 
 
 def _write_ahead(cursor: DBAPICursor, *, tries: int) -> str:
@@ -315,7 +364,7 @@ def _postgres_engine(url: str, lock_timeout_ms: int) -> sa.Engine:
         given = parsed.query.get("options")
         if given:
             options = f"{options} {given if isinstance(given, str) else ' '.join(given)}"
-        return sa.create_engine(
+        engine = sa.create_engine(
             parsed.set(drivername="postgresql+psycopg").difference_update_query(["options"]),
             connect_args={"options": options, "connect_timeout": 5, "application_name": "penstock ledger"},
         )
@@ -327,3 +376,10 @@ def _postgres_engine(url: str, lock_timeout_ms: int) -> sa.Engine:
         raise ConfigError(
             "the ledger's PostgreSQL address can't be read", hint="write postgresql://user@host:5432/database"
         ) from problem
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("penstock_lazy"):
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
+    return engine

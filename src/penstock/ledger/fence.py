@@ -45,6 +45,7 @@ def _refused(flow: str, epoch: int | None, message: str, hint: str) -> LedgerErr
     return permanent(LedgerError(message, flow=flow, epoch=epoch, state_left="nothing was written", hint=hint))
 
 
+UNDO_FIRST = "finish the undo (Resume.rewrite, Ledger.finish_rewrite), then go on"
 AGAIN = "claim the flow again and go on from what the ledger says"
 
 
@@ -85,6 +86,10 @@ def resolve_commit(
     if record.epoch != head["last_epoch"] + 1:
         raise _refused(
             flow, record.epoch, f"the next epoch to commit is {head['last_epoch'] + 1}, not {record.epoch}", AGAIN
+        )
+    if head["rewrite"] is not None:
+        raise _refused(
+            flow, record.epoch, "an undo is under way: its epochs are in the sinks before new ones are", UNDO_FIRST
         )
     if head["planned"] is None:
         raise _refused(flow, record.epoch, "the epoch was never planned, so it can't be committed", AGAIN)

@@ -53,10 +53,12 @@ DEAD_LETTER_SCHEMA = pl.Schema(
     {
         "id": pl.Int64(),
         "epoch": pl.Int64(),
-        **dict.fromkeys(("step", "error", "message", "signature", "payload", "offset", "version"), pl.String()),
+        **dict.fromkeys(
+            ("step", "error", "message", "signature", "payload", "offset", "version", "status", "detail"), pl.String()
+        ),
     }
 )
-"""One row a dead letter; `offset` is JSON text."""
+"""One row a dead letter; `offset` and `detail` are JSON text."""
 
 
 def _time(time_us: int | None) -> int | None:
@@ -122,6 +124,8 @@ def dead_letter_frame(letters: Iterable[DeadLetter]) -> pl.DataFrame:
             letter.payload,
             dump_json(letter.offset, what="an offset"),
             letter.version,
+            letter.status,
+            dump_json(letter.detail, what="the detail of a dead letter"),
         )
         for letter in letters
     ]

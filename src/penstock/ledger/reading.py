@@ -11,13 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from penstock.errors import LedgerError
-from penstock.ledger.contract import DeadLetter, EpochRecord, SegmentRef
+from penstock.ledger.contract import DeadLetter, EpochRecord, Resume, SegmentRef
 from penstock.ledger.databases import Databases, FlowDatabase
 from penstock.ledger.failures import permanent
-from penstock.ledger.formats.records import load_record
+from penstock.ledger.formats.records import load_plan, load_record, load_rewrite
 from penstock.ledger.rollup import read_rolled
 
-__all__ = ["FoundEpochs", "load_dead_letter", "read_epochs", "read_segments"]
+__all__ = ["FoundEpochs", "load_dead_letter", "read_epochs", "read_resume", "read_segments", "state_epoch_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,33 @@ def read_segments(connection: sa.Connection, db: FlowDatabase) -> tuple[SegmentR
     return tuple(SegmentRef(row["first"], row["last"], row["file"], row["size_bytes"], row["crc32"]) for row in rows)
 
 
+def state_epoch_of(head: sa.RowMapping) -> int:
+    """After which epoch the live state files hold the state.
+
+    An older Penstock that still runs after a migration moves `state_epoch` on, and knows nothing of `state_upto`.
+    """
+    return int(max(head["state_upto"], head["state_epoch"]))
+
+
+def read_resume(
+    connection: sa.Connection, db: FlowDatabase, databases: Databases, flow: str, head: sa.RowMapping
+) -> Resume:
+    """Where the flow of `head` stands, for the process that leads it from now on."""
+    last = read_epochs(connection, db, databases, flow, limit=1, newest=True).records()
+    return Resume(
+        head["generation"],
+        last[-1] if last else None,
+        load_plan(head["planned"]) if head["planned"] else None,
+        read_segments(connection, db),
+        state_epoch_of(head),
+        load_rewrite(head["rewrite"]) if head["rewrite"] else None,
+    )
+
+
 def load_dead_letter(row: sa.RowMapping) -> DeadLetter:
     """A dead letter from its row."""
     values: dict[str, Any] = {
-        name: row[name] for name in ("epoch", "step", "error", "message", "signature", "payload", "version", "id")
+        name: row[name]
+        for name in ("epoch", "step", "error", "message", "signature", "payload", "version", "id", "status")
     }
-    return DeadLetter(**values, offset=json.loads(row["offset"]))
+    return DeadLetter(**values, offset=json.loads(row["offset"]), detail=json.loads(row["detail"]))

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from penstock.clock import Clock
+from penstock.clock import Clock, new_id
 from penstock.errors import ConfigError, LedgerError
 from penstock.ledger.claims import claim_head, facts_of, forget, register
-from penstock.ledger.contract import DeadLetter, EpochPlan, EpochRecord, FlowFacts, Ledger, Resume, SegmentRef
+from penstock.ledger.contract import (
+    DeadLetter,
+    EpochPlan,
+    EpochRecord,
+    FlowFacts,
+    Ledger,
+    Member,
+    Resume,
+    Rewrite,
+    Savepoint,
+    SegmentRef,
+    Standing,
+    Takeover,
+)
 from penstock.ledger.databases import NAME, Databases, FlowDatabase, FolderDatabases, PostgresDatabases
 from penstock.ledger.failures import permanent
 from penstock.ledger.fence import check_generation, resolve_commit, resolve_plan
-from penstock.ledger.formats.records import clean_text, dump_json, dump_plan, dump_record, load_plan
-from penstock.ledger.reading import load_dead_letter, read_epochs, read_segments
+from penstock.ledger.formats.records import clean_text, dump_json, dump_plan, dump_record
+from penstock.ledger.handing_over import standing_of, take_over_head
+from penstock.ledger.members import Members
+from penstock.ledger.operations import Operations
+from penstock.ledger.reading import load_dead_letter, read_epochs, read_resume, read_segments
+from penstock.ledger.redrives import check_redrive, drop_letters, letters_redriven, request, waiting
+from penstock.ledger.rewriting import finish, read_undone
 from penstock.ledger.rollup import roll_up
+from penstock.ledger.savepoints import make_savepoint, read_savepoints
+from penstock.ledger.sql_operations import SqlOperations
 from penstock.ledger.tables import NO_SEGMENT
 
 __all__ = ["SqlLedger", "open_ledger"]
@@ -63,6 +83,9 @@ class SqlLedger(Ledger):
     def __init__(self, databases: Databases, clock: Clock) -> None:
         self._databases = databases
         self._clock = clock
+        self._members = Members(databases, clock)
+        self._operations = SqlOperations(databases, clock)
+        self._stood: dict[str, tuple[tuple[Any, ...], Standing]] = {}
 
     def claim(self, flow: str, *, version: str, holder: str) -> Resume:
         """Become the newest generation of `flow`, and learn where it stands.
@@ -75,9 +98,7 @@ class SqlLedger(Ledger):
 
         def work(connection: sa.Connection) -> Resume:
             head = claim_head(connection, db, at_least=known + 1, version=version, holder=holder)
-            last = read_epochs(connection, db, self._databases, flow, limit=1, newest=True).records()
-            planned = load_plan(head["planned"]) if head["planned"] else None
-            return Resume(head["generation"], last[-1] if last else None, planned, read_segments(connection, db))
+            return read_resume(connection, db, self._databases, flow, head)
 
         resume = db.database.write(work, flow=flow, left="the flow was not claimed; an older generation may go on")
         now_us = self._clock.now_us()
@@ -93,6 +114,8 @@ class SqlLedger(Ledger):
         def work(connection: sa.Connection) -> None:
             if connection.exec_driver_sql(db.hot.plan, values).rowcount != 1:
                 resolve_plan(connection, db, flow, generation=generation, plan=plan, text=text)
+            if plan.redrive:
+                check_redrive(connection, db, flow, plan)
 
         left = f"epoch {plan.epoch - 1} is committed; epoch {plan.epoch} is not planned"
         db.database.write(work, flow=flow, epoch=plan.epoch, left=left)
@@ -113,7 +136,7 @@ class SqlLedger(Ledger):
         db = self._claimed(flow)
         values = self._commit_values(flow, record, next_plan, len(dead))
         segment = record.segment
-        letters = [_letter_values(letter, record) for letter in dead]
+        letters = [_letter_values(letter, record.version) for letter in dead]
 
         def work(connection: sa.Connection) -> None:
             parameters = {**db.scope, **values}
@@ -127,6 +150,10 @@ class SqlLedger(Ledger):
                 connection.exec_driver_sql(db.hot.insert_segment, {**db.scope, **asdict(segment)})
             if letters:
                 connection.exec_driver_sql(db.hot.insert_dead, [{**db.scope, **letter} for letter in letters])
+            if record.plan.redrive:
+                letters_redriven(connection, db, record.plan)
+            if next_plan is not None and next_plan.redrive:
+                check_redrive(connection, db, flow, next_plan)
 
         left = f"epoch {record.epoch} is planned and will run again with the same ranges"
         db.database.write(work, flow=flow, epoch=record.epoch, left=left)
@@ -221,9 +248,159 @@ class SqlLedger(Ledger):
         total = sa.select(head.c.dead_total).where(*db.where(head))
         return db.database.read(lambda c: c.execute(total).scalar(), flow=flow) or 0
 
+    def request_redrive(self, flow: str, letters: Sequence[tuple[int, str | None]]) -> int:
+        """Ask for another try of open letters, all or none of them; gives how many are waiting now.
+
+        Raises LedgerError for a letter that is not open, or that the plan of the next epoch has taken.
+        """
+        db, now_us, asked = self._claimed(flow), self._clock.now_us(), dict(letters)
+        return db.database.write(
+            lambda c: request(c, db, flow, asked, now_us), flow=flow, left="no letter was asked for"
+        )
+
+    def waiting_redrives(self, flow: str, *, limit: int = 10_000) -> Sequence[Mapping[str, Any]]:
+        """What waits and is in no plan yet, in the order in which the letters fell, for `EpochPlan.redrive`."""
+        db = self._databases.flow(flow)
+        return [] if db is None else db.database.read(lambda c: waiting(c, db, limit), flow=flow)
+
+    def drop_dead_letters(self, flow: str, letters: Sequence[int], detail: Mapping[str, Any]) -> int:
+        """Give up open letters, but none that the plan of the next epoch has taken. Gives how many."""
+        db, text = self._claimed(flow), dump_json(detail, what="why a dead letter was given up")
+        return db.database.write(lambda c: drop_letters(c, db, letters, text), flow=flow, left="no letter was dropped")
+
     def flows(self) -> Sequence[FlowFacts]:
         """All flows that ever ran in this environment, by name."""
         return facts_of(self._databases)
+
+    def standing(self, flow: str) -> Standing | None:
+        """Where the flow stands; None where nobody ever claimed it. One read of one row."""
+        db = self._databases.flow(flow)
+        row = None if db is None else db.database.look(db.hot.standing, db.scope, flow=flow)
+        if row is None:
+            return None
+        seen, standing = self._stood.get(flow, (None, None))
+        if standing is None or seen != row:
+            standing = standing_of(row)
+            self._stood[flow] = (row, standing)
+        return standing
+
+    def take_over(self, flow: str, *, version: str, holder: str, takeover: Takeover) -> Resume:
+        """Become the newest generation with a state of one's own. Raises FlowBusy, LedgerError.
+
+        The same takeover again is accepted as done, as long as nothing was committed after it.
+        """
+        db = self._claimed(flow)
+        known = register(self._databases, flow)
+        now_us = self._clock.now_us()
+        savepoint = new_id()
+
+        def work(connection: sa.Connection) -> Resume:
+            head = take_over_head(
+                connection,
+                db,
+                flow,
+                at_least=known + 1,
+                version=version,
+                holder=holder,
+                takeover=takeover,
+                savepoint=savepoint,
+                now_us=now_us,
+            )
+            return read_resume(connection, db, self._databases, flow, head)
+
+        resume = db.database.write(work, flow=flow, left="the flow was not taken over; the one before leads it")
+        register(self._databases, flow, generation=resume.generation, version=version, holder=holder, now_us=now_us)
+        return resume
+
+    def finish_rewrite(
+        self,
+        flow: str,
+        generation: int,
+        rewrite: Rewrite,
+        records: Sequence[EpochRecord],
+        segments: Sequence[SegmentRef],
+        *,
+        dead: Sequence[DeadLetter] = (),
+    ) -> None:
+        """Put `records` in the place of the epochs of a rewrite, in one transaction. Raises Fenced, LedgerError."""
+        db, now_us = self._claimed(flow), self._clock.now_us()
+        letters = [_letter_values(letter, rewrite.version) for letter in dead]
+
+        def work(connection: sa.Connection) -> None:
+            finish(
+                connection,
+                db,
+                flow,
+                generation=generation,
+                rewrite=rewrite,
+                records=records,
+                segments=segments,
+                letters=letters,
+                now_us=now_us,
+            )
+
+        db.database.write(work, flow=flow, left="the undo is under way, and the old records are there")
+
+    def undone_epochs(self, flow: str, *, rewrite: str | None = None) -> Sequence[tuple[Rewrite, EpochRecord]]:
+        """The records that undos put aside, oldest undo first."""
+        db = self._databases.flow(flow)
+        return [] if db is None else db.database.read(lambda c: read_undone(c, db, rewrite), flow=flow)
+
+    @property
+    def operations(self) -> Operations:
+        """What is wished of the environment's flows, and done with them."""
+        return self._operations
+
+    def savepoint(self, flow: str, *, why: str, pinned: bool = False) -> Savepoint:
+        """Name the state as it is after the last committed epoch. Raises LedgerError where nothing was committed.
+
+        While an interrupted takeover or an undo is under way, it is the state that the live files hold.
+        """
+        db = self._claimed(flow)
+        savepoint, now_us = new_id(), self._clock.now_us()
+        return db.database.write(
+            lambda c: make_savepoint(c, db, flow, savepoint, now_us=now_us, why=why, pinned=pinned),
+            flow=flow,
+            left="there is no new savepoint",
+        )
+
+    def savepoints(self, flow: str) -> Sequence[Savepoint]:
+        """All savepoints, by epoch, older ones of an epoch first."""
+        db = self._databases.flow(flow)
+        return [] if db is None else db.database.read(lambda c: read_savepoints(c, db), flow=flow)
+
+    def drop_savepoints(self, flow: str, ids: Sequence[str]) -> None:
+        """Let go of savepoints; files that nothing names any more are pruned by the leader."""
+        db = self._databases.flow(flow)
+        if db is None or not ids:
+            return
+        table = db.tables.savepoints
+        drop = sa.delete(table).where(*db.where(table), table.c.id.in_(ids))
+        db.database.write(lambda c: c.execute(drop), flow=flow, left="the savepoints are as they were")
+
+    def join(self, member: Member) -> None:
+        """Note a process of a flow. The same id again replaces what was noted."""
+        self._members.join(member)
+
+    def wish(self, flow: str, member: str, wish: Mapping[str, Any]) -> None:
+        """Say what a process should be and do. Raises LedgerError where it never joined."""
+        self._members.wish(flow, member, wish)
+
+    def wish_of(self, flow: str, member: str) -> Mapping[str, Any]:
+        """What is wished of a process, {} where it never joined."""
+        return self._members.wish_of(flow, member)
+
+    def tell(self, flow: str, member: str, facts: Mapping[str, Any]) -> None:
+        """Say what a process is and does. A power cut may take the newest facts back; a killed process does not."""
+        self._members.tell(flow, member, facts)
+
+    def leave(self, flow: str, member: str, ended: str) -> None:
+        """Note that a process has ended, and how."""
+        self._members.leave(flow, member, ended)
+
+    def members(self, flow: str | None = None, *, ended: bool = False) -> Sequence[Member]:
+        """The processes that are believed to be there; with `ended`, the last hundred that are not, too."""
+        return self._members.members(flow, ended=ended)
 
     def forget_flow(self, flow: str) -> None:
         """Drop every fact of a flow but its generation; its state files become garbage (`StateStore.prune`)."""
@@ -251,7 +428,7 @@ class SqlLedger(Ledger):
         return db
 
 
-def _letter_values(letter: DeadLetter, record: EpochRecord) -> dict[str, Any]:
+def _letter_values(letter: DeadLetter, version: str) -> dict[str, Any]:
     return {
         "epoch": letter.epoch,
         "step": letter.step,
@@ -260,7 +437,7 @@ def _letter_values(letter: DeadLetter, record: EpochRecord) -> dict[str, Any]:
         "signature": clean_text(letter.signature),
         "payload": clean_text(letter.payload),
         "offset": dump_json(letter.offset, what=f"the offset of a dead letter of step {letter.step}"),
-        "version": letter.version or record.version,
+        "version": letter.version or version,
     }
 
 

@@ -59,7 +59,8 @@ class StateStore(ABC):
 
         Promise: a file that another process wrote after this store was opened is never deleted (this process may be
         fenced and not know it yet), nor one that this store wrote and that may just be about to be named in the ledger.
-        Such a file, if it is garbage, goes when the next process prunes.
+        Such a file, if it is garbage, goes when the next process prunes; or here, once this store has read it or a
+        `keep` has named it, for then the ledger has named it too.
         """
 
     @abstractmethod
@@ -70,6 +71,7 @@ class StateStore(ABC):
 class _Garbage:
     """Which files this store may delete: those that it knows to have been named by the ledger, or never to be.
 
+    These are the ones that were there at the beginning, that were read, or that a `keep` named.
     A file that was just written may belong to an epoch that commits at this moment: it is spared until it is read, or
     a `keep` names it or one of a later epoch. One that does not reach beyond the newest (a merge, or an epoch that runs
     again) is spared until it is read or a `keep` names it.
@@ -99,6 +101,7 @@ class _Garbage:
         """Note that the ledger names, or named, a file."""
         with self._lock:
             self._name({file})
+            self._newest = max(self._newest, _last_of(file))
 
     def take(self, keep: Collection[SegmentRef]) -> set[str]:
         """The files that may go now; they are forgotten."""
@@ -111,7 +114,7 @@ class _Garbage:
             return garbage
 
     def _name(self, files: AbstractSet[str]) -> None:
-        self._known |= files & (self._deltas | self._merged)
+        self._known |= files
         self._deltas -= files
         self._merged -= files
 
@@ -123,13 +126,18 @@ def _last_of(file: str) -> int:
 
 
 class LocalStateStore(StateStore):
-    """Segments as files in a folder of a local disk. Open it after the flow was claimed."""
+    """Segments as files in a folder of a local disk. Open it after the flow was claimed.
 
-    def __init__(self, folder: Path, *, flow: str | None = None) -> None:
+    `tidy`: files that lie there now and that nobody names may be pruned. False where other processes of the flow may
+    have written some of them: then only what this store read, wrote or was told to keep is ever deleted.
+    """
+
+    def __init__(self, folder: Path, *, flow: str | None = None, tidy: bool = True) -> None:
         self.folder = folder
         self._flow = flow
         make_folder(folder)
-        self._garbage = _Garbage([entry.name for entry in folder.iterdir() if entry.name.endswith((ENDING, TEMPORARY))])
+        present = [entry.name for entry in folder.iterdir() if entry.name.endswith((ENDING, TEMPORARY))]
+        self._garbage = _Garbage(present if tidy else ())
 
     def read(self, ref: SegmentRef) -> Segment:
         """One segment, checked against its reference. Raises CorruptState, or LedgerError where the disk fails."""

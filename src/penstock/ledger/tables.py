@@ -1,7 +1,8 @@
 """The tables of the ledger, as SQLAlchemy Core sees them, and the few statements that every commit runs.
 
-The *control* tables list flows, generations and versions. The *epoch* tables hold what one flow did; in PostgreSQL they
-are shared by all flows (columns `env`, `flow` in front), in SQLite each flow has a file of its own and needs neither.
+The *control* tables list flows, generations, versions and processes, and what is wished of them. The *epoch* tables
+hold what one flow did; in PostgreSQL they are shared by all flows (columns `env`, `flow` in front), in SQLite each flow
+has a file of its own and needs neither.
 Migrations create them (`penstock.ledger.migrations`); a test holds both descriptions against each other.
 """
 
@@ -21,12 +22,17 @@ NO_SEGMENT = 2**62
 
 @dataclass(frozen=True, slots=True)
 class ControlTables:
-    """Which flows there are, who claimed them when, and with which version of the code."""
+    """Which flows there are, who claimed them when, with which version of the code; what is wished and done."""
 
     metadata: sa.MetaData
     flows: sa.Table
     generations: sa.Table
     versions: sa.Table
+    members: sa.Table
+    desired: sa.Table
+    deployments: sa.Table
+    events: sa.Table
+    leases: sa.Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,10 @@ class EpochTables:
     segments: sa.Table
     dead_letters: sa.Table
     rollups: sa.Table
+    savepoints: sa.Table
+    rewrites: sa.Table
+    undone: sa.Table
+    redrives: sa.Table
     scoped: bool
 
     def of_flow(self, table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
@@ -78,8 +88,69 @@ def control_tables(schema: str | None) -> ControlTables:
             *_scope(scoped=True),
             sa.Column("version", sa.Text, primary_key=True),
             sa.Column("first_us", sa.BigInteger, nullable=False),
+            sa.Column("manifest", sa.Text),
+        ),
+        _members(metadata),
+        sa.Table(
+            "desired",
+            metadata,
+            *_scope(scoped=True),
+            *_texts("want", "version", "options", "who", "why"),
+            sa.Column("changed_us", sa.BigInteger, nullable=False),
+        ),
+        _deployments(metadata),
+        sa.Table(
+            "events",
+            metadata,
+            sa.Column("id", _row_id(), primary_key=True),
+            *_texts("env", "flow", "kind", "body", "who"),
+            sa.Column("at_us", sa.BigInteger, nullable=False),
+        ),
+        sa.Table(
+            "leases",
+            metadata,
+            sa.Column("env", sa.Text, primary_key=True),
+            sa.Column("name", sa.Text, primary_key=True),
+            *_texts("holder"),
+            sa.Column("fence", sa.BigInteger, nullable=False),
+            sa.Column("until_us", sa.BigInteger, nullable=False),
         ),
     )
+
+
+def _members(metadata: sa.MetaData) -> sa.Table:
+    return sa.Table(
+        "members",
+        metadata,
+        *_scope(scoped=True),
+        sa.Column("id", sa.Text, primary_key=True),
+        *_texts("version", "host", "started", "wish", "facts", "ended"),
+        sa.Column("pid", sa.BigInteger, nullable=False),
+        sa.Column("joined_us", sa.BigInteger, nullable=False),
+        sa.Column("facts_us", sa.BigInteger, nullable=False),
+        sa.Column("ended_us", sa.BigInteger),
+    )
+
+
+def _deployments(metadata: sa.MetaData) -> sa.Table:
+    return sa.Table(
+        "deployments",
+        metadata,
+        sa.Column("number", _row_id(), primary_key=True),
+        *_texts("env", "id", "flow", "kind", "old_version", "new_version", "plan", "stage", "status"),
+        *_texts("facts", "receipt", "who", "why"),
+        sa.Column("made_us", sa.BigInteger, nullable=False),
+        sa.Column("ended_us", sa.BigInteger),
+    )
+
+
+def _texts(*names: str) -> tuple[sa.Column[str], ...]:
+    return tuple(sa.Column(name, sa.Text, nullable=False) for name in names)
+
+
+def _row_id() -> sa.types.TypeEngine[int]:
+    """A number that SQLite takes for its row id, which is a primary key of the type INTEGER only."""
+    return sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def _claimed() -> tuple[sa.Column[Any], ...]:
@@ -99,7 +170,7 @@ def _scope(*, scoped: bool) -> tuple[sa.Column[str], ...]:
 def epoch_tables(schema: str | None, *, scoped: bool) -> EpochTables:
     """The epoch tables; `scoped` where flows share them."""
     metadata = sa.MetaData(schema=schema)
-    number = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite's row id is its primary key only so
+    number = _row_id()
     alone = () if scoped else (sa.Column("one", sa.Integer, primary_key=True),)
     head = sa.Table(
         "head",
@@ -115,6 +186,11 @@ def epoch_tables(schema: str | None, *, scoped: bool) -> EpochTables:
         sa.Column("state_epoch", sa.BigInteger, nullable=False),
         sa.Column("rolled_epoch", sa.BigInteger, nullable=False),
         sa.Column("dead_total", sa.BigInteger, nullable=False),
+        sa.Column("branch", sa.BigInteger, nullable=False),
+        sa.Column("undos", sa.BigInteger, nullable=False),
+        sa.Column("rewrite", sa.Text),
+        sa.Column("state_upto", sa.BigInteger, nullable=False),
+        *_texts("state_version"),
     )
     epochs = sa.Table(
         "epochs",
@@ -144,31 +220,80 @@ def epoch_tables(schema: str | None, *, scoped: bool) -> EpochTables:
         sa.Column("first", sa.BigInteger, nullable=False),
         sa.Column("file", sa.Text, nullable=False),
     )
-    return EpochTables(metadata, head, epochs, segments, _dead_letters(metadata, scoped=scoped), rollups, scoped)
+    savepoints = _savepoints(metadata, scoped=scoped)
+    letters = _dead_letters(metadata, scoped=scoped)
+    redrives = sa.Table(
+        "redrives",
+        metadata,
+        *_scope(scoped=scoped),
+        sa.Column("letter", number, primary_key=True),
+        *_texts("step", "payload"),
+        sa.Column("asked_us", sa.BigInteger, nullable=False),
+    )
+    undone = _undone(metadata, scoped=scoped)
+    return EpochTables(metadata, head, epochs, segments, letters, rollups, savepoints, *undone, redrives, scoped)
+
+
+def _savepoints(metadata: sa.MetaData, *, scoped: bool) -> sa.Table:
+    return sa.Table(
+        "savepoints",
+        metadata,
+        *_scope(scoped=scoped),
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("epoch", sa.BigInteger, nullable=False),
+        *_texts("version", "segments"),
+        sa.Column("made_us", sa.BigInteger, nullable=False),
+        *_texts("why"),
+        sa.Column("pinned", sa.Boolean, nullable=False),
+    )
+
+
+def _undone(metadata: sa.MetaData, *, scoped: bool) -> tuple[sa.Table, sa.Table]:
+    """The undos that ended, and the epochs that they put aside."""
+    rewrites = sa.Table(
+        "rewrites",
+        metadata,
+        *_scope(scoped=scoped),
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        *_texts("rewrite"),
+        sa.Column("ended_us", sa.BigInteger, nullable=False),
+    )
+    undone = sa.Table(
+        "undone",
+        metadata,
+        *_scope(scoped=scoped),
+        sa.Column("rewrite", sa.Text, primary_key=True),
+        sa.Column("epoch", sa.BigInteger, primary_key=True),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        *_texts("version", "record"),
+        sa.Column("committed_us", sa.BigInteger, nullable=False),
+    )
+    return rewrites, undone
 
 
 def _dead_letters(metadata: sa.MetaData, *, scoped: bool) -> sa.Table:
-    text = ("step", "error", "message", "signature", "payload", "offset", "version")
     scope = ("env", "flow") if scoped else ()
     return sa.Table(
         "dead_letters",
         metadata,
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-        *(sa.Column(name, sa.Text, nullable=False) for name in scope),
+        sa.Column("id", _row_id(), primary_key=True),
+        *_texts(*scope),
         sa.Column("epoch", sa.BigInteger, nullable=False),
-        *(sa.Column(name, sa.Text, nullable=False) for name in text),
+        *_texts("step", "error", "message", "signature", "payload", "offset", "version", "status", "detail"),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class HotStatements:
-    """The statements of `plan` and `commit` as SQL text, compiled once: half of a commit's time would be compiling."""
+    """What every epoch and every look runs, as SQL text, compiled once: half of a commit's time would be compiling."""
 
     advance: str
     plan: str
     insert_epoch: str
     insert_segment: str
     insert_dead: str
+    standing: str
 
     @classmethod
     def compiled(cls, tables: EpochTables, dialect: Dialect) -> HotStatements:
@@ -185,9 +310,12 @@ class HotStatements:
                 head.c.last_epoch == bind("before"),
                 head.c.planned == bind("done"),
                 head.c.state_epoch < bind("state_after", type_=big),
+                head.c.rewrite.is_(None),
             )
             .values(
                 last_epoch=bind("epoch"),
+                state_upto=bind("epoch"),
+                state_version=bind("version"),
                 last_us=bind("committed_us"),
                 planned=bind("next"),
                 state_epoch=sa.func.coalesce(bind("state_epoch", type_=big), head.c.state_epoch),
@@ -199,6 +327,8 @@ class HotStatements:
             .where(*fenced, head.c.last_epoch == bind("before"), head.c.planned.is_(None))
             .values(planned=bind("next"))
         )
+        names = ("generation", "version", "holder", "last_epoch", "planned", "branch", "undos", "rewrite")
+        standing = sa.select(*(head.c[name] for name in names)).where(*tables.of_flow(head))
         epoch = ("epoch", "generation", "version", "committed_us", "record")
         segment = ("last", "first", "file", "size_bytes", "crc32")
         dead = ("epoch", "step", "error", "message", "signature", "payload", "offset", "version")
@@ -215,6 +345,7 @@ class HotStatements:
                     insert(tables.epochs, epoch),
                     insert(tables.segments, segment),
                     insert(tables.dead_letters, dead),
+                    standing,
                 )
             )
         )

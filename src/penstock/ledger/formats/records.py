@@ -7,19 +7,31 @@ wrote is passed over. The time of the commit is a column beside the text, becaus
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields
 from typing import Any
 
 from penstock.errors import LedgerError
-from penstock.ledger.contract import EpochPlan, EpochRecord, SegmentRef
+from penstock.ledger.contract import EpochPlan, EpochRecord, Rewrite, SegmentRef
 
-__all__ = ["clean_text", "dump_json", "dump_plan", "dump_record", "load_plan", "load_record"]
+__all__ = [
+    "clean_text",
+    "dump_json",
+    "dump_plan",
+    "dump_record",
+    "dump_rewrite",
+    "dump_segments",
+    "load_plan",
+    "load_record",
+    "load_rewrite",
+    "load_segments",
+]
 
 _PLAN = tuple(field.name for field in fields(EpochPlan))
 _RECORD = tuple(field.name for field in fields(EpochRecord) if field.name != "committed_us")
 _SEGMENT = tuple(field.name for field in fields(SegmentRef))
+_REWRITE = tuple(field.name for field in fields(Rewrite))
 
 
 def _plain(value: object) -> object:
@@ -57,7 +69,10 @@ def clean_text(text: str) -> str:
 
 
 def _plan_values(plan: EpochPlan) -> dict[str, Any]:
-    return {name: getattr(plan, name) for name in _PLAN}
+    values = {name: getattr(plan, name) for name in _PLAN}
+    if not plan.redrive:
+        del values["redrive"]  # nearly all have none; and so the text is the one that version 1 wrote
+    return values
 
 
 def dump_plan(plan: EpochPlan) -> str:
@@ -71,7 +86,10 @@ def load_plan(text: str) -> EpochPlan:
 
 
 def _plan_of(values: Mapping[str, Any]) -> EpochPlan:
-    return EpochPlan(**{name: values[name] for name in _PLAN if name in values})
+    known = {name: values[name] for name in _PLAN if name in values}
+    if "redrive" in known:
+        known["redrive"] = tuple(known["redrive"])
+    return EpochPlan(**known)
 
 
 def dump_record(record: EpochRecord) -> str:
@@ -79,7 +97,7 @@ def dump_record(record: EpochRecord) -> str:
     values = {name: getattr(record, name) for name in _RECORD}
     values["plan"] = _plan_values(record.plan)
     if record.segment is not None:
-        values["segment"] = {name: getattr(record.segment, name) for name in _SEGMENT}
+        values["segment"] = _segment_values(record.segment)
     return dump_json(values, what=f"the record of epoch {record.epoch}")
 
 
@@ -89,5 +107,34 @@ def load_record(text: str, committed_us: int) -> EpochRecord:
     known = {name: values[name] for name in _RECORD if name in values}
     known["plan"] = _plan_of(values["plan"])
     if known.get("segment") is not None:
-        known["segment"] = SegmentRef(**{name: known["segment"][name] for name in _SEGMENT})
+        known["segment"] = _segment_of(known["segment"])
     return EpochRecord(**known, committed_us=committed_us)
+
+
+def _segment_values(segment: SegmentRef) -> dict[str, Any]:
+    return {name: getattr(segment, name) for name in _SEGMENT}
+
+
+def _segment_of(values: Mapping[str, Any]) -> SegmentRef:
+    return SegmentRef(**{name: values[name] for name in _SEGMENT})
+
+
+def dump_segments(segments: Iterable[SegmentRef]) -> str:
+    """The state files of a savepoint as canonical JSON."""
+    return dump_json([_segment_values(segment) for segment in segments], what="the state files of a savepoint")
+
+
+def load_segments(text: str) -> tuple[SegmentRef, ...]:
+    """The state files that `dump_segments` wrote."""
+    return tuple(_segment_of(values) for values in json.loads(text))
+
+
+def dump_rewrite(rewrite: Rewrite) -> str:
+    """A rewrite as canonical JSON."""
+    return dump_json({name: getattr(rewrite, name) for name in _REWRITE}, what="an undo")
+
+
+def load_rewrite(text: str) -> Rewrite:
+    """The rewrite that `dump_rewrite` wrote."""
+    values = json.loads(text)
+    return Rewrite(**{name: values[name] for name in _REWRITE if name in values})

@@ -11,7 +11,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from penstock.errors import LedgerError
-from penstock.ledger.migrations import v0001_initial
+from penstock.ledger.migrations import v0001_initial, v0002_handover
 
 __all__ = ["LATEST", "STEPS", "Kind", "migrate", "version_of"]
 
@@ -38,6 +38,11 @@ STEPS: Mapping[int, Mapping[Kind, Sequence[str]]] = {
         Kind.CONTROL: v0001_initial.CONTROL,
         Kind.FLOW: v0001_initial.FLOW,
         Kind.POSTGRESQL: v0001_initial.POSTGRESQL,
+    },
+    2: {
+        Kind.CONTROL: v0002_handover.CONTROL,
+        Kind.FLOW: v0002_handover.FLOW,
+        Kind.POSTGRESQL: v0002_handover.POSTGRESQL,
     },
 }
 LATEST = max(STEPS)
