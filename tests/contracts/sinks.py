@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
+import pytest
 
 from penstock.clock import SystemClock
 from penstock.connect import Change, Context, Sink, open_sink, sink_class
 from penstock.flow import Dataset
 
-__all__ = ["ROWS", "SinkCase", "change", "context_from", "find_cases", "upsert"]
+__all__ = ["ROWS", "SinkCase", "change", "context_from", "find_cases", "made_case", "over", "promises", "upsert"]
 
 ROWS = pl.Schema({"id": pl.Int64, "word": pl.String})
 """What most tests of the suite write."""
@@ -98,3 +99,25 @@ def find_cases() -> list[type[SinkCase]]:
 def promises(case: type[SinkCase], ability: str) -> bool:
     """Whether the class of the sink says that it can do something (`upserts`, `undoable`)."""
     return bool(getattr(sink_class(case.kind), ability))
+
+
+def over(cases: Sequence[type[SinkCase]]) -> pytest.MarkDecorator:
+    """Run a test over these cases."""
+    return pytest.mark.parametrize("case", cases, ids=[case.kind for case in cases], indirect=True)
+
+
+def made_case(request: pytest.FixtureRequest, folder: Path) -> Iterator[SinkCase]:
+    """The case, with an empty target; the sinks that it made are closed at the end."""
+    kind: type[SinkCase] = request.param
+    made = kind(folder, {name: request.getfixturevalue(name) for name in kind.needs})
+    sinks: list[Sink] = []
+    make = made.make
+
+    def remembered(*arguments: Any, **named: Any) -> Sink:
+        sinks.append(make(*arguments, **named))
+        return sinks[-1]
+
+    made.make = remembered  # type: ignore[method-assign]
+    yield made
+    for sink in sinks:
+        sink.close()

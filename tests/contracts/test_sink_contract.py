@@ -19,9 +19,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from penstock.clock import seeded
-from penstock.connect import Change, Delivery, Sink, sink_class
+from penstock.connect import Change, Delivery, sink_class
 from penstock.errors import ConnectorError, Fenced
-from tests.contracts.sinks import ROWS, SinkCase, change, find_cases, promises, upsert
+from tests.contracts.sinks import ROWS, SinkCase, change, find_cases, made_case, over, promises, upsert
 from tests.contracts.writer import append_of, upsert_of
 
 ALL = find_cases()
@@ -34,27 +34,10 @@ DURABLE_UPSERTS = [case for case in UPSERTS if case.durable]
 KEY = ("id",)
 
 
-def over(cases: list[type[SinkCase]]) -> pytest.MarkDecorator:
-    """Run a test over these cases."""
-    return pytest.mark.parametrize("case", cases, ids=[case.kind for case in cases], indirect=True)
-
-
 @pytest.fixture
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SinkCase]:
     """The case, with an empty target; the sinks that it made are closed at the end."""
-    kind: type[SinkCase] = request.param
-    made = kind(tmp_path, {name: request.getfixturevalue(name) for name in kind.needs})
-    sinks: list[Sink] = []
-    make = made.make
-
-    def remembered(*arguments: Any, **named: Any) -> Sink:
-        sinks.append(make(*arguments, **named))
-        return sinks[-1]
-
-    made.make = remembered  # type: ignore[method-assign]
-    yield made
-    for sink in sinks:
-        sink.close()
+    yield from made_case(request, tmp_path)
 
 
 # --- append -----------------------------------------------------------------------------------------------------------

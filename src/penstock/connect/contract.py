@@ -8,7 +8,7 @@ Offsets are plain JSON values, so that a plan can be stored, shown, and carried 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -149,6 +149,16 @@ class Source(ABC):
         Raises ConnectorError where the range is no longer there (and says from which offset on it is gone).
         """
 
+    def lead(self) -> None:
+        """From now on this process leads the flow: take what comes in (listen, own the slot). Safe to call again.
+
+        Before it, and after `rest`, a process only reads ranges that others have planned: it must not listen,
+        acknowledge, delete, or otherwise be noticed by the system behind. `initial` and `offer` come only after it.
+        """
+
+    def rest(self) -> None:
+        """Another process leads now: stop listening, leave alone what is the leader's; `read` goes on working."""
+
     def forget(self, end: Offsets) -> None:
         """Everything before `end` is committed and won't be asked again; acknowledge or delete it. May be late.
 
@@ -211,6 +221,8 @@ class Sink(ABC):
     delivery: Delivery = Delivery.AT_LEAST_ONCE
     undoable: bool = False
     """Whether `retract` works."""
+    replaces_at_once: bool = False
+    """Whether a reader sees the rows before a `replace` or those after it, and nothing else, however many epochs."""
     upserts: bool = False
     """Whether `Context.key` and `Change.deleted` are understood; a flow with updating results is refused otherwise."""
     min_epoch_ms: int = 0
@@ -219,6 +231,13 @@ class Sink(ABC):
     def __init__(self, dataset: Dataset, context: Context) -> None:
         self.dataset = dataset
         self.context = context
+
+    def prepare(self) -> None:
+        """Do ahead of `open` what takes time: connect, look whether the target fits. Changes nothing, fences nobody.
+
+        A process that follows a flow calls it, so that its `open` is quick; `open` must work without it too. Raises
+        ConnectorError as `open` does. May be called again.
+        """
 
     @abstractmethod
     def open(self, generation: int) -> None:
@@ -239,6 +258,27 @@ class Sink(ABC):
         """Take back what epochs >= `first_epoch` wrote (append: rows go; upsert: rows as before come back)."""
         raise ConnectorError(
             f"{type(self).__name__} can't take rows back", flow=self.context.flow, step=self.context.step
+        )
+
+    def replace(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change]]) -> Receipt:
+        """Take back epochs >= `first_epoch` and write `changes` (rising epochs, from there on) in their place.
+
+        Only where `undoable`. Where `replaces_at_once` is true it is one step for readers. Interrupted, it is called
+        again with the same arguments, `changes` from its begin (an iterator that was begun is used up). Afterwards
+        `last_epoch` is that of the last change, or before `first_epoch` where there is none. Raises as `retract` and
+        `write`; what `changes` raises comes out, and the target is as it was or as after a `retract`.
+        """
+        taken = self.retract(first_epoch, generation)
+        rows = sum(self.write(epoch, generation, change)["rows"] for epoch, change in changes)
+        return {"retracted": taken, "rows": rows}
+
+    def correct(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change, Change]]) -> Receipt:
+        """Where rows can't be taken back: send corrections, marked as such, for (epoch, wrong change, right change).
+
+        Only what differs is sent. Raises ConnectorError where the sink has no way to mark a correction.
+        """
+        raise ConnectorError(
+            f"{type(self).__name__} has no way to mark a correction", flow=self.context.flow, step=self.context.step
         )
 
     def last_epoch(self) -> int | None:

@@ -69,17 +69,26 @@ class DeltaSink(Sink):
         self._lock = threading.RLock()
         self._log: DeltaLog | None = None
         self._files: DeltaFiles | None = None
+        self._ahead: tuple[DeltaLog, DeltaFiles] | None = None
+        """What `prepare` has loaded for `open`."""
         self._care: DeltaCare | None = None
+
+    def prepare(self) -> None:
+        """Load the log, and the limits of the keys in each file. Raises ConnectorError where the rows don't fit."""
+        with self._guard(None):
+            if self._log is not None or not DeltaTable.is_deltatable(str(self.table)):
+                return
+            if self._ahead is None or not self._ahead[0].goes_on():
+                self._ahead = self._look()
+            log, files = self._ahead
+            files.learn(log.files)
 
     def open(self, generation: int) -> None:
         """Create the table where it is missing and commit the fence. Without a schema, both wait for the first rows."""
         self._generation = generation
-        if self.context.schema is not None:
+        if self.context.schema is not None or DeltaTable.is_deltatable(str(self.table)):
             with self._guard(None):
-                self._open_table(stored_schema(self.context.schema))
-        elif DeltaTable.is_deltatable(str(self.table)):
-            with self._guard(None):
-                self._open_table(table_schema(DeltaTable(self.table)))
+                self._open_table(self.context.schema)
 
     def write(self, epoch: int, generation: int, change: Change) -> Receipt:
         """Commit the rows of `epoch`; where the table holds it already, in the place of what it wrote."""
@@ -111,7 +120,7 @@ class DeltaSink(Sink):
             if change.is_empty:
                 self._empty_epoch = epoch
                 return {"rows": 0}
-            self._open_table(stored_schema(change.rows.schema))
+            self._open_table(change.rows.schema)
         log, files = self._parts()
         stored = self._stored(change, files)
         receipt = {"rows": stored.rows.height, "deleted": 0 if stored.deleted is None else stored.deleted.height}
@@ -167,11 +176,26 @@ class DeltaSink(Sink):
                 files.drop_written()
         return done
 
-    def _open_table(self, stored: pl.Schema) -> None:
-        """Create or load the table, check that rows of these columns fit, and commit the fence."""
-        if not DeltaTable.is_deltatable(str(self.table)):
-            self._create(stored)
+    def _open_table(self, given: pl.Schema | None) -> None:
+        """Create or load the table for rows of these columns, and commit the fence."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or not ahead[0].goes_on():
+            if given is not None and not DeltaTable.is_deltatable(str(self.table)):
+                self._create(stored_schema(given))
+            ahead = self._look(given)
+        log, files = ahead
+        generation = self._generation
+        assert generation is not None
+        with self._lock:
+            self._log, self._files = log, files
+            self._raise_fence(log, generation)
+        self._care = DeltaCare(self._care_options, log, files, self._lock, self._care_note)
+
+    def _look(self, given: pl.Schema | None = None) -> tuple[DeltaLog, DeltaFiles]:
+        """Load the table and check that rows of these columns (those that are declared, or its own) fit."""
         found = DeltaTable(self.table)
+        given = given or self.context.schema
+        stored = stored_schema(given) if given is not None else table_schema(found)
         reason = misfit(stored, table_schema(found))
         if reason is not None:
             raise self._error(
@@ -182,13 +206,7 @@ class DeltaSink(Sink):
         if absent:
             raise self._error(f"the rows have no key column {absent[0]!r}; they have {', '.join(stored)}")
         log = DeltaLog(self.table, (self._epochs_id, self._fence_id), self.context.clock)
-        files = DeltaFiles(self.table, table_schema(found), self.context.key, self.context.clock)
-        generation = self._generation
-        assert generation is not None
-        with self._lock:
-            self._log, self._files = log, files
-            self._raise_fence(log, generation)
-        self._care = DeltaCare(self._care_options, log, files, self._lock, self._care_note)
+        return log, DeltaFiles(self.table, table_schema(found), self.context.key, self.context.clock)
 
     def _create(self, stored: pl.Schema) -> None:
         self.table.parent.mkdir(parents=True, exist_ok=True)

@@ -98,6 +98,12 @@ class DeltaFiles:
                 after.update(self.write(part))
         return after
 
+    def learn(self, base: Mapping[str, Action]) -> None:
+        """Look at the keys of files ahead, so that the first upsert does not have to. Raises ConnectorError."""
+        for path in base if self.key else ():
+            if path not in self._limits:
+                self._limits[path] = limits(self.read([path], self.key))
+
     def restored(self, path: str, remove: Action) -> Action:
         """The `add` action that brings a removed file back. Raises ConnectorError where vacuum has deleted it."""
         try:

@@ -113,17 +113,28 @@ class DeltaLog:
         self._applications = tuple(applications)
         self._clock = clock
         self._load()
+        self._begun = (self.version, _identity(table, self.version))
+        self._reloaded = False
 
     def catch_up(self) -> None:
         """Read what others have committed since. Raises ConnectorError where we can't write such a table any more."""
         while (commit := read_commit(self.table, self.version + 1)) is not None:
             if any("protocol" in action or "metaData" in action for action in commit.actions):
                 self._load()
+                self._reloaded = True
                 continue
             self._apply(commit)
         # A process that slept for longer than the log is kept does not find the next version, although there are newer.
         if checkpointed(self.table) > self.version:
             self._load()
+
+    def goes_on(self) -> bool:
+        """Catch up; False where the table is not the one that was loaded, or its columns may have changed since."""
+        version, identity = self._begun
+        if identity is None or _identity(self.table, version) != identity:
+            return False
+        self.catch_up()
+        return not self._reloaded
 
     def try_commit(self, actions: list[Action], note: Note, operation: str) -> bool:
         """Make `actions` the next version; False where another commit took that version. Durable on return.
@@ -203,6 +214,15 @@ class DeltaLog:
 def log_file(table: Path, version: int) -> Path:
     """Where the log of a table keeps one commit."""
     return table / "_delta_log" / f"{version:020d}.json"
+
+
+def _identity(table: Path, version: int) -> tuple[int, int] | None:
+    """By what the file of a commit can be told from one of the same name in another table that came in its place."""
+    try:
+        status = log_file(table, version).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def read_commit(table: Path, version: int) -> Commit | None:

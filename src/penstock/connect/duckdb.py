@@ -12,6 +12,7 @@ milliseconds for millions of rows and leaves nothing to maintain.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from penstock.connect.sql_epochs import (
     prune_settings,
     quoted,
 )
+from penstock.connect.sql_table import EpochTable, Work
 from penstock.errors import ConfigError, ConnectorError
 from penstock.flow import Dataset
 
@@ -63,6 +65,7 @@ class DuckdbSink(Sink):
     delivery = Delivery.TRANSACTIONAL
     undoable = True
     upserts = True
+    replaces_at_once = True
 
     def __init__(self, dataset: Dataset, context: Context) -> None:
         super().__init__(dataset, context)
@@ -77,14 +80,18 @@ class DuckdbSink(Sink):
         self._keep = prune_settings(dataset)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._epochs = EpochsSql(quoted(EPOCHS_TABLE), table)
-        self._sql: TableSql | None = None
+        self._target: EpochTable | None = None
 
     # --- the contract -------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Nothing: the process that leads has the file, and nobody else can look into it."""
 
     def open(self, generation: int) -> None:
         """Open the file (which locks other processes out), create or check the table, raise the fence.
 
-        Raises Fenced, and ConnectorError where the table does not fit or another process has the file open.
+        Raises Fenced, and ConnectorError where the table does not fit (does not heal) or another process has the file
+        open: that heals as soon as that one closes its sink, as an older generation does when it learns of a newer.
         """
         connection = self._connected()
         with _Transaction(self, connection):
@@ -94,48 +101,38 @@ class DuckdbSink(Sink):
                 self._create()
             else:
                 self._check(existing)
-            self._sql = self._statements_for(list(self._columns()))
+            sql = self._statements_for(list(self._columns()))
             if self.context.key:
-                self._create_before()
+                self._create_before(sql)
+            target = EpochTable(self.context, self._name, self._epochs, sql, self._keep)
             self._run(self._epochs.add(self.context.flow, self.context.step, generation))
-            position = self._admitted(generation)
+            position = target.admitted(self._rows(self._epochs.read()), generation)
             self._run(self._epochs.update(generation=generation, step=self.context.step))
             if not existing and position.epoch is not None:  # somebody dropped the table: it starts anew
                 self._run(self._epochs.update(epoch=None, undo_from=None))
                 if self.context.key:
-                    self._run(f"delete from {self._sql.before}")
+                    self._run(f"delete from {sql.before}")
+        self._target = target
 
     def write(self, epoch: int, generation: int, change: Change) -> Receipt:
         """Replace the epoch, in one transaction. Raises Fenced, ConnectorError."""
         if epoch < 0:
             raise ValueError(f"epoch {epoch} is negative")
-        connection = self._connected()
+        target, connection = self._opened, self._connected()
         with _Transaction(self, connection, epoch):
-            position = self._admitted(generation)
-            replaced = position.replaces(epoch, flow=self.context.flow, step=self.context.step, table=self._name)
-            if replaced:
-                self._take_back(epoch)
-            if change.deleted is not None and not change.deleted.is_empty():
-                self._delete(change.deleted, epoch)
-            if not change.rows.is_empty():
-                self._insert(change.rows, epoch)
-            if self.context.key:
-                self._prune(epoch, position)
-            self._run(self._epochs.update(epoch=epoch, generation=generation))
-        deleted = 0 if change.deleted is None else change.deleted.height
-        return {"rows": change.rows.height, "deleted": deleted, "replaced": replaced}
+            return target.write(_DuckdbWork(connection, target), epoch, generation, change)
 
     def retract(self, first_epoch: int, generation: int) -> Receipt:
         """Take back epochs >= `first_epoch`, in one transaction. Raises Fenced, ConnectorError."""
-        connection = self._connected()
+        target, connection = self._opened, self._connected()
         with _Transaction(self, connection, first_epoch):
-            position = self._admitted(generation)
-            position.check_undo(first_epoch, flow=self.context.flow, step=self.context.step, table=self._name)
-            count = self._take_back(first_epoch)
-            if position.epoch is not None and position.epoch >= first_epoch:
-                last = first_epoch - 1 if first_epoch > 0 else None
-                self._run(self._epochs.update(epoch=last, generation=generation))
-        return {"rows": count}
+            return target.retract(_DuckdbWork(connection, target), first_epoch, generation)
+
+    def replace(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change]]) -> Receipt:
+        """Put `changes` in the place of epochs >= `first_epoch`, in one transaction. Raises Fenced, ConnectorError."""
+        target, connection = self._opened, self._connected()
+        with _Transaction(self, connection, first_epoch):
+            return target.replace(_DuckdbWork(connection, target), first_epoch, generation, changes)
 
     def last_epoch(self) -> int | None:
         """The last epoch that is committed in the table; None for a table that nobody wrote."""
@@ -187,7 +184,7 @@ class DuckdbSink(Sink):
         for name in self._schema:
             if name.lower() == EPOCH:
                 raise self._error(f"column {name!r} is the sink's own", hint="rename the column")
-        self._register(INCOMING, self._schema.to_frame())
+        _show(self._connected(), INCOMING, self._schema.to_frame(), self.context)
         self._run(
             f"create table {quoted(self._name)} as select *, cast(0 as bigint) as {quoted(EPOCH)} "
             f"from {INCOMING} limit 0"
@@ -195,7 +192,7 @@ class DuckdbSink(Sink):
 
     def _check(self, existing: dict[str, str]) -> None:
         """Raises ConnectorError for the first column that is missing or does not fit."""
-        self._register(INCOMING, self._schema.to_frame())
+        _show(self._connected(), INCOMING, self._schema.to_frame(), self.context)
         alter = f"alter table {quoted(self._name)} add column"
         for name, wanted, *_ in self._rows(f"describe select * from {INCOMING}"):
             if name not in existing:
@@ -225,9 +222,8 @@ class DuckdbSink(Sink):
             row_id="rowid",
         )
 
-    def _create_before(self) -> None:
+    def _create_before(self, sql: TableSql) -> None:
         """The table of before-images, with a column for each that the target has got since."""
-        sql = self._statements
         self._run(sql.create_before())
         kept = {
             name
@@ -239,64 +235,13 @@ class DuckdbSink(Sink):
             if name not in kept:
                 self._run(f"alter table {sql.before} add column {quoted(name)} {spelled}")
 
-    # --- writing ------------------------------------------------------------------------------------------------------
-
-    def _delete(self, keys: pl.DataFrame, epoch: int) -> None:
-        names = list(self.context.key)
-        self._register(GONE, keys.select(names))
-        self._displace(GONE, keys.select(names), epoch)
-
-    def _insert(self, rows: pl.DataFrame, epoch: int) -> None:
-        self._register(INCOMING, rows)
-        if self.context.key:
-            self._displace(INCOMING, rows.select(self.context.key), epoch)
-        self._run(self._statements.insert_rows(INCOMING, epoch))
-
-    def _displace(self, incoming: str, keys: pl.DataFrame, epoch: int) -> None:
-        """Keep the rows of these keys as before-images and delete them."""
-        now_us = self.context.clock.now_us()
-        for nulls in null_patterns(keys):
-            self._run(self._statements.save_before(incoming, epoch, now_us, nulls))
-            self._run(self._statements.delete_keys(incoming, nulls))
-
-    def _take_back(self, first_epoch: int) -> int:
-        """How many rows went or came back."""
-        sql = self._statements
-        if not self.context.key:
-            return self._count(sql.delete_appended(first_epoch))
-        count = 0
-        for row in self._rows(sql.patterns_since(first_epoch)):
-            nulls = frozenset(name for name, null in zip(sql.key, row, strict=True) if null)
-            count += self._count(sql.remove_since(first_epoch, nulls))
-        count += self._count(sql.restore_since(first_epoch))
-        self._run(sql.forget_since(first_epoch))
-        return count
-
-    def _prune(self, epoch: int, position: Position) -> None:
-        if not self._keep.is_due(epoch):
-            return
-        since_us = self._keep.since_us(self.context.clock.now_us())
-        ((newest,),) = self._rows(self._statements.newest_image_before(since_us))
-        undo_from = self._keep.undo_from(epoch, newest)
-        if undo_from > (position.undo_from or 0):
-            self._run(self._statements.prune(undo_from))
-            self._run(self._epochs.update(undo_from=undo_from))
-
-    def _admitted(self, generation: int) -> Position:
-        rows = self._rows(self._epochs.read())
-        if not rows:
-            raise self._error(f"the row of {self._name} in {EPOCHS_TABLE} is gone", hint="start the flow again")
-        position = Position(*rows[0])
-        position.admit(generation, flow=self.context.flow, step=self.context.step, table=self._name)
-        return position
-
     # --- small things -------------------------------------------------------------------------------------------------
 
     @property
-    def _statements(self) -> TableSql:
-        if self._sql is None:
-            raise RuntimeError("open() comes before write() and retract()")
-        return self._sql
+    def _opened(self) -> EpochTable:
+        if self._target is None:
+            raise RuntimeError("open() comes before write(), retract() and replace()")
+        return self._target
 
     def _rows(self, query: str, values: list[object] | None = None) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = self._connected().execute(query, values or []).fetchall()
@@ -304,22 +249,6 @@ class DuckdbSink(Sink):
 
     def _run(self, query: str) -> None:
         self._rows(query)
-
-    def _count(self, query: str) -> int:
-        """How many rows a statement changed: DuckDB answers with one row that says so."""
-        return int(self._rows(query)[0][0])
-
-    def _register(self, name: str, frame: pl.DataFrame) -> None:
-        """Show a frame to DuckDB as a view. What Arrow can't carry to it becomes what can."""
-        changed = []
-        for column, dtype in frame.schema.items():
-            if isinstance(dtype, pl.Int128):
-                changed.append(pl.col(column).cast(pl.Decimal(38, 0)))
-            elif isinstance(dtype, pl.Null | pl.Categorical | pl.Enum):
-                changed.append(pl.col(column).cast(pl.String))
-            elif isinstance(dtype, pl.Object):
-                raise self._error(f"column {column!r} has type {dtype}, which DuckDB can't keep", hint="cast it")
-        self._connected().register(name, frame.with_columns(*changed).to_arrow())
 
     def _error(self, message: str, *, epoch: int | None = None, hint: str | None = None) -> ConnectorError:
         return ConnectorError(
@@ -330,6 +259,52 @@ class DuckdbSink(Sink):
             state_left="nothing was written",
             hint=hint,
         )
+
+
+class _DuckdbWork(Work):
+    """What a target does inside a `_Transaction`, which begins and ends it. One process has the file: no locks."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, target: EpochTable) -> None:
+        self._connection = connection
+        self._target = target
+
+    def begin(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of the query: it has begun already."""
+        return self.rows(query)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query gives."""
+        found: list[tuple[Any, ...]] = self._connection.execute(query).fetchall()
+        return found
+
+    def count(self, statement: str) -> int:
+        """How many rows a statement changed: DuckDB answers with one row that says so."""
+        return int(self.rows(statement)[0][0])
+
+    def put(self, epoch: int, change: Change) -> None:
+        """From frames that DuckDB sees as views."""
+        sql = self._target.sql
+        if change.deleted is not None and not change.deleted.is_empty():
+            keys = change.deleted.select(sql.key)
+            _show(self._connection, GONE, keys, self._target.context)
+            self._displace(GONE, keys, epoch)
+        if not change.rows.is_empty():
+            _show(self._connection, INCOMING, change.rows, self._target.context)
+            if sql.key:
+                self._displace(INCOMING, change.rows.select(sql.key), epoch)
+            self.rows(sql.insert_rows(INCOMING, epoch))
+
+    def commit(self, statement: str) -> None:
+        """Run it; the transaction commits when it is left."""
+        self.rows(statement)
+
+    def _displace(self, incoming: str, keys: pl.DataFrame, epoch: int) -> None:
+        """Keep the rows of these keys as before-images and delete them."""
+        sql = self._target.sql
+        now_us = self._target.context.clock.now_us()
+        for nulls in null_patterns(keys):
+            self.rows(sql.save_before(incoming, epoch, now_us, nulls))
+            self.rows(sql.delete_keys(incoming, nulls))
 
 
 class _Transaction:
@@ -376,3 +351,22 @@ class _Transaction:
         )
         explained.heals = not isinstance(error, duckdb.DataError | duckdb.IntegrityError | pl.exceptions.PolarsError)
         return explained
+
+
+def _show(connection: duckdb.DuckDBPyConnection, name: str, frame: pl.DataFrame, context: Context) -> None:
+    """Show a frame to DuckDB as a view. What Arrow can't carry to it becomes what can."""
+    changed = []
+    for column, dtype in frame.schema.items():
+        if isinstance(dtype, pl.Int128):
+            changed.append(pl.col(column).cast(pl.Decimal(38, 0)))
+        elif isinstance(dtype, pl.Null | pl.Categorical | pl.Enum):
+            changed.append(pl.col(column).cast(pl.String))
+        elif isinstance(dtype, pl.Object):
+            raise ConnectorError(
+                f"column {column!r} has type {dtype}, which DuckDB can't keep",
+                flow=context.flow,
+                step=context.step,
+                state_left="nothing was written",
+                hint="cast it",
+            )
+    connection.register(name, frame.with_columns(*changed).to_arrow())

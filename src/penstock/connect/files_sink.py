@@ -62,10 +62,14 @@ class FilesSink(ParquetSink):
                 hint="write to a table with a key: delta, duckdb or postgres",
             )
 
+    def prepare(self) -> None:
+        """Look whose folder it is. Raises SchemaError for a column that the format can't hold."""
+        self._check_types()
+        super().prepare()
+
     def open(self, generation: int) -> None:
         """Create the folder and raise the fence. Raises SchemaError for a column that the format can't hold."""
-        if self.context.schema is not None:
-            (json_conversion if self._format == "ndjson" else text_conversion)(self.context.schema)
+        self._check_types()
         super().open(generation)
 
     def last_epoch(self) -> int | None:
@@ -75,6 +79,10 @@ class FilesSink(ParquetSink):
     @property
     def _ending(self) -> str:
         return f"{ENDINGS[self._format]}{PACKED_ENDINGS[self._packed]}"
+
+    def _check_types(self) -> None:
+        if self.context.schema is not None:
+            (json_conversion if self._format == "ndjson" else text_conversion)(self.context.schema)
 
     def _store(self, rows: pl.DataFrame, path: Path) -> int:
         text = _written(rows, self._format)

@@ -110,12 +110,26 @@ class NatsSink(Sink):
         self._name = f"{context.flow}/{context.step}"
         self._stream = Stream(resolve(str(dataset.options["url"]), context.root), name, context.clock)
         self._chain: Chain | None = None
+        self._prepared = False
         self._empty_epoch: int | None = None
+
+    def prepare(self) -> None:
+        """Connect, and look whether the stream fits. Raises ConnectorError."""
+        with naming(self.context):
+            self._check_stream(create=False)
+            self._prepared = True
 
     def open(self, generation: int) -> None:
         """Create the stream where it is missing, and publish the fence."""
+        prepared, self._prepared = self._prepared, False
         with naming(self.context):
-            self._open(generation)
+            try:
+                self._open(generation)
+            except ConnectorError:
+                # Of a connection that nobody used for minutes the server may have let go.
+                if not prepared or not self._stream.is_lost:
+                    raise
+                self._open(generation)
 
     def write(self, epoch: int, generation: int, change: Change) -> Receipt:
         """Publish what is missing of `epoch`."""
@@ -135,9 +149,7 @@ class NatsSink(Sink):
         self._stream.close()
 
     def _open(self, generation: int) -> None:
-        if self.context.schema is not None:
-            check_types(self.context.schema)
-        self._check_stream()
+        self._check_stream(create=True)
         for _ in range(ATTEMPTS):
             self._chain, newest = self._sync(generation)
             if newest == generation:
@@ -177,10 +189,13 @@ class NatsSink(Sink):
             if stuck > ATTEMPTS:
                 raise self._error("others write to the stream all the time; it must be this sink's alone", epoch)
 
-    def _check_stream(self) -> None:
+    def _check_stream(self, *, create: bool) -> None:
+        if self.context.schema is not None:
+            check_types(self.context.schema)
         state = self._stream.state()
         if state is None:
-            self._stream.create([self.subject, self._fence_subject])
+            if create:
+                self._stream.create([self.subject, self._fence_subject])
             return
         if state.config.get("retention", "limits") != "limits":
             raise self._error(

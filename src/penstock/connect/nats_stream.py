@@ -84,6 +84,11 @@ class Stream:
             self._wire = Wire(self.url, self._clock)
         return self._wire
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether there was a connection that has ended."""
+        return self._wire is not None and self._wire.closed
+
     def close(self) -> None:
         """End the connection."""
         if self._wire is not None:

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -77,6 +78,11 @@ class ParquetSink(Sink):
     @property
     def _epoch_file(self) -> re.Pattern[str]:
         return re.compile(rf"epoch-(\d{{12,}}){re.escape(self._ending)}")
+
+    def prepare(self) -> None:
+        """Look whose folder it is. Raises ConnectorError for another flow's."""
+        if (self.folder / OWNER).exists():
+            self._own()
 
     def open(self, generation: int) -> None:
         """Create the folder, own it, and take the right to rename into it from all older generations."""
@@ -163,22 +169,21 @@ class ParquetSink(Sink):
         """Write, or compare, the name of the one flow and step that may write here."""
         mine = {"flow": self.context.flow, "step": self.context.step}
         owner = self.folder / OWNER
-        staged = self.folder / f".owner-{new_id()}"
-        staged.write_text(json.dumps(mine), encoding="utf-8")
-        sync_file(staged)
-        try:
-            os.link(staged, owner)
-        except FileExistsError:
-            found: dict[str, Any] = json.loads(owner.read_text(encoding="utf-8"))
-            if found != mine:
-                raise ConnectorError(
-                    f"the folder {self.folder} belongs to flow {found.get('flow')}, step {found.get('step')}",
-                    flow=self.context.flow,
-                    step=self.context.step,
-                    hint=f"give this sink a folder of its own, or remove {owner} if that flow is gone",
-                ) from None
-        finally:
+        if not owner.exists():
+            staged = self.folder / f".owner-{new_id()}"
+            staged.write_text(json.dumps(mine), encoding="utf-8")
+            sync_file(staged)
+            with suppress(FileExistsError):  # somebody was first: then that one's name counts
+                os.link(staged, owner)
             staged.unlink(missing_ok=True)
+        found: dict[str, Any] = json.loads(owner.read_text(encoding="utf-8"))
+        if found != mine:
+            raise ConnectorError(
+                f"the folder {self.folder} belongs to flow {found.get('flow')}, step {found.get('step')}",
+                flow=self.context.flow,
+                step=self.context.step,
+                hint=f"give this sink a folder of its own, or remove {owner} if that flow is gone",
+            )
 
     def _close_gate(self, generation: int) -> None:
         away = self.folder / f".fenced-{generation}-{new_id()}"

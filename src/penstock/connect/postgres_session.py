@@ -11,7 +11,7 @@ from psycopg import pq
 
 from penstock.connect.contract import Context
 from penstock.connect.secrets import resolve
-from penstock.connect.sql_epochs import quoted, text_literal
+from penstock.connect.sql_epochs import quoted
 from penstock.errors import ConfigError, ConnectorError, PenstockError
 from penstock.flow import Dataset
 
@@ -90,7 +90,7 @@ class Table:
 class Session:
     """A connection that is made when it is needed and made again after it was lost.
 
-    `prepare` runs on each new connection (temporary tables). `run` retries its work once on a new connection, so the
+    `on_connect` runs on each new connection (temporary tables). `run` retries its work once on a new connection, so the
     work must be one that may be done twice; all of ours is, because epochs replace.
     """
 
@@ -99,8 +99,9 @@ class Session:
         self._dsn = resolve(option_text(dataset, "dsn"), context.root)
         self._context = context
         self._connection: Statement | None = None
-        self.prepare: Callable[[Statement], None] = lambda _connection: None
+        self.on_connect: Callable[[Statement], None] = lambda _connection: None
         self.name = "penstock"
+        """What the server knows the next connection by, at most 63 bytes."""
 
     def run(self, work: Callable[[Statement], T], *, table: str, epoch: int | None = None) -> T:
         """Do some work on the connection. Raises ConnectorError with what the database said; leaves no transaction."""
@@ -122,12 +123,6 @@ class Session:
             self._connection.close()
             self._connection = None
 
-    def rename(self, name: str) -> None:
-        """Be known to the server by a name of at most 63 bytes, now and after each reconnect."""
-        self.name = name
-        if self._connection is not None and not self._connection.closed:
-            self._connection.execute(f"set application_name = {text_literal(name)}")
-
     def _connected(self) -> Statement:
         if self._connection is None or self._connection.closed:
             connection = psycopg.connect(
@@ -141,7 +136,7 @@ class Session:
             )
             try:
                 connection.execute(_SETTINGS)
-                self.prepare(connection)
+                self.on_connect(connection)
             except BaseException:
                 connection.close()
                 raise

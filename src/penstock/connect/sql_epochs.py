@@ -115,7 +115,7 @@ class Position:
     def check_undo(self, first_epoch: int, *, flow: str, step: str, table: str) -> None:
         """Raises ConnectorError where before-images from `first_epoch` on are not all there any more."""
         if self.undo_from is not None and first_epoch < self.undo_from:
-            raise ConnectorError(
+            pruned = ConnectorError(
                 f"table {table} can be taken back to before epoch {self.undo_from}, not to before {first_epoch}: "
                 "older before-images were pruned",
                 flow=flow,
@@ -124,6 +124,8 @@ class Position:
                 state_left="nothing was changed",
                 hint="set keep_epochs or keep_hours of the sink higher for the next time",
             )
+            pruned.heals = False
+            raise pruned
 
 
 class Keep:
@@ -211,6 +213,8 @@ class TableSql:
     key: Sequence[str]
     all_columns: Sequence[str]
     row_id: str
+    overriding: str = ""
+    """What an insert into the target must say so that it may give every column its value."""
 
     def matches(self, left: str, right: str, nulls: Iterable[str] = ()) -> str:
         """The condition that the rows `left` and `right` have the same key, the columns `nulls` of it being null."""
@@ -273,7 +277,7 @@ class TableSql:
         touched = f"(select distinct {self._list(self.key)} from {self.before} where {quoted(BY)} >= {first_epoch:d})"
         return f"delete from {self.target} as t using {touched} as b where {self.matches('t', 'b', nulls)}"
 
-    def restore_since(self, first_epoch: int, overriding: str = "") -> str:
+    def restore_since(self, first_epoch: int) -> str:
         """Put back the oldest image of each key of the epochs >= `first_epoch`."""
         names = self._list(self.all_columns)
         oldest = (
@@ -281,7 +285,7 @@ class TableSql:
             f"order by {self._list(self.key)}, {quoted(BY)}"
         )
         return (
-            f"insert into {self.target} ({names}) {overriding} select {names} from ({oldest}) as b "
+            f"insert into {self.target} ({names}) {self.overriding} select {names} from ({oldest}) as b "
             f"where {quoted(EXISTED)}"
         )
 
