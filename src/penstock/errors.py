@@ -10,10 +10,12 @@ __all__ = [
     "ConfigError",
     "ConnectorError",
     "CorruptState",
+    "CorruptVersion",
     "DefinitionError",
     "Fenced",
     "FlowBusy",
     "LedgerError",
+    "MigrationFailed",
     "PenstockError",
     "QueryError",
     "SchemaError",
@@ -95,6 +97,18 @@ class ConfigError(PenstockError):
     """`penstock.toml`, an option or a binding is wrong."""
 
     code = "config"
+
+
+class CorruptVersion(PenstockError):
+    """The files of a version are not those that it was made of."""
+
+    code = "corrupt-version"
+
+
+class MigrationFailed(PenstockError):
+    """The state of one version can't become that of another: it does not fit, or the author's function failed."""
+
+    code = "migration"
 
 
 class QueryError(PenstockError):

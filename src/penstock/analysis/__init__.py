@@ -9,17 +9,31 @@ from penstock.analysis.picture import draw_svg, draw_text
 from penstock.analysis.pruning import needed_columns
 from penstock.analysis.queries import closed_connection
 from penstock.analysis.schemas import analyse
+from penstock.analysis.version_diff import (
+    CodeChange,
+    ColumnsChange,
+    EndChange,
+    StepChange,
+    VersionDiff,
+    diff_versions,
+)
 
 __all__ = [
     "WINDOW_END",
     "WINDOW_START",
     "Analysis",
+    "CodeChange",
     "ColumnOrigin",
+    "ColumnsChange",
+    "EndChange",
+    "StepChange",
     "StepFacts",
+    "VersionDiff",
     "analyse",
     "closed_connection",
     "columns_text",
     "describe",
+    "diff_versions",
     "draw_svg",
     "draw_text",
     "lineage",

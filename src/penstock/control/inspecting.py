@@ -21,7 +21,7 @@ def inspect_flow(prepared: PreparedRun) -> Analysis:
     try:
         return analyse(prepared.loaded.definition, source_schemas(prepared))
     except PenstockError as error:
-        locate(error, prepared.loaded.definition, prepared.loaded.project.root)
+        locate(error, prepared.loaded.definition, prepared.loaded.code_root)
         raise
 
 

@@ -15,9 +15,11 @@ from types import ModuleType
 
 from penstock.control.project import Environment, Project, bare_project, find_project, load_project, project_for
 from penstock.errors import ConfigError, DefinitionError, PenstockError, did_you_mean
-from penstock.flow import Definition, Flow, Param, giving
+from penstock.flow import Definition, Flow, Param, flow_version, giving
 
 __all__ = ["FlowFile", "LoadedFlow", "Target", "find_flow", "known_flows", "load_flow"]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +32,52 @@ class FlowFile:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A flow that was asked for: its project, its file, and its name or variable where one was given."""
+    """A flow that was asked for: its project, its file, and its name or variable where one was given.
+
+    `code`: the folder that the code is in, where it is not the project's own (a version's).
+    """
 
     project: Project
     file: Path
     name: str | None = None
     variable: str | None = None
+    code: Path | None = None
+
+    @property
+    def code_root(self) -> Path:
+        """The folder that modules are imported from, and that paths in messages are relative to."""
+        return self.code or self.project.root
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedFlow:
-    """A flow that was loaded, with the parameters that its module asked for."""
+    """A flow that was loaded, with the parameters that its module asked for.
+
+    `given`: what was set for it (`--set`), of the parameters. `modules`: the files of the author's modules that were
+    imported with it. `version`: the id of the version that it is, empty for the working tree.
+    """
 
     target: Target
     definition: Definition
     params: Mapping[str, Param] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
+    modules: frozenset[Path] = frozenset()
+    version: str = ""
 
     @property
     def project(self) -> Project:
         """The project it belongs to."""
         return self.target.project
+
+    @property
+    def code_root(self) -> Path:
+        """The folder that its code is in: the project's, or that of a version."""
+        return self.target.code_root
+
+    @property
+    def fingerprint(self) -> str:
+        """What its code is, as 12 hexadecimal digits."""
+        return flow_version(self.definition)
 
 
 def known_flows(project: Project) -> tuple[FlowFile, ...]:
@@ -91,6 +119,7 @@ def load_flow(target: Target, environment: Environment, params: Mapping[str, str
     `params`: what `--set` gave; the environment's own come below them. Raises ConfigError and DefinitionError that
     show the author's lines only.
     """
+    before = set(sys.modules)
     with giving(params or {}, environment.params) as scope:
         module = _load_module(target)
         flow = _choose(target, module)
@@ -100,7 +129,7 @@ def load_flow(target: Target, environment: Environment, params: Mapping[str, str
             error.flow = error.flow or flow.name
             raise
     scope.check(flow.name)
-    return LoadedFlow(target, definition, scope.asked)
+    return LoadedFlow(target, definition, scope.asked, dict(params or {}), _own_modules(target, before))
 
 
 def _by_path(text: str, variable: str | None, start: Path) -> Target:
@@ -136,8 +165,21 @@ def _names_in(file: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def _own_modules(target: Target, before: set[str]) -> frozenset[Path]:
+    """The files of modules that are new since `before` and are the author's."""
+    files = (getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if name not in before)
+    paths = {target.file, *(Path(file).resolve() for file in files if file)}
+    return frozenset(path for path in paths if _is_own(path, target))
+
+
+def _is_own(path: Path, target: Target) -> bool:
+    """Whether a file is the author's: under the project's root, no installed package, nothing of ours."""
+    own = path == target.file or path.is_relative_to(target.code_root) or path.is_relative_to(target.project.root)
+    return own and "site-packages" not in path.parts and not path.is_relative_to(_PACKAGE)
+
+
 def _load_module(target: Target) -> ModuleType:
-    root = str(target.project.root)
+    root = str(target.code_root)
     if root not in sys.path:
         sys.path.insert(0, root)
     name = _module_name(target)
@@ -166,7 +208,7 @@ def _load_module(target: Target) -> ModuleType:
 def _module_name(target: Target) -> str:
     """As an import from the project's root would call it, unless another module has that name already."""
     try:
-        parts = target.file.relative_to(target.project.root).with_suffix("").parts
+        parts = target.file.relative_to(target.code_root).with_suffix("").parts
     except ValueError:
         parts = (target.file.stem,)
     name = ".".join(re.sub(r"\W", "_", part) for part in parts)
@@ -208,19 +250,16 @@ def _choose(target: Target, module: ModuleType) -> Flow:
 
 
 def _own_frames(error: BaseException, target: Target) -> list[traceback.FrameSummary]:
-    """The frames in the author's files: under the project's root, no installed package."""
-    found = []
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
-        own = path == target.file or path.is_relative_to(target.project.root)
-        if own and "site-packages" not in path.parts and frame.filename != __file__:
-            found.append(frame)
-    return found
+    """The frames in the author's files."""
+    return [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename), target)]
 
 
 def _shown(filename: str, target: Target) -> str:
     path = Path(filename)
-    return path.relative_to(target.project.root).as_posix() if path.is_relative_to(target.project.root) else filename
+    for root in (target.code_root, target.project.root):
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return filename
 
 
 def _syntax_error(error: SyntaxError, target: Target) -> DefinitionError:

@@ -40,6 +40,8 @@ class ProjectTable(_Table):
     name: str | None = None
     flows: list[str] = Field(default=["flows/*.py", "*.py"])
     seed: str = "seed"
+    include: list[str] = Field(default=[])
+    lock: str | None = None
 
 
 class EngineTable(_Table):
@@ -92,13 +94,19 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A folder with flows. `file` is None where there is no `penstock.toml`: then there is one environment, `dev`."""
+    """A folder with flows. `file` is None where there is no `penstock.toml`: then there is one environment, `dev`.
+
+    `include`: globs of more files that belong to a version of a flow. `lock`: the file that pins a version's packages;
+    empty: none, None: the one that is there.
+    """
 
     name: str
     root: Path
     file: Path | None = None
     flow_globs: tuple[str, ...] = ("flows/*.py", "*.py")
     seed: str = "seed"
+    include: tuple[str, ...] = ()
+    lock: str | None = None
     engine: EngineTable = field(default_factory=EngineTable)
     environments: Mapping[str, Environment] = field(default_factory=dict)
 
@@ -177,6 +185,8 @@ def load_project(path: Path) -> Project:
         file=path,
         flow_globs=tuple(parsed.project.flows),
         seed=parsed.project.seed,
+        include=tuple(parsed.project.include),
+        lock=parsed.project.lock,
         engine=parsed.engine,
         environments=MappingProxyType(environments),
     )

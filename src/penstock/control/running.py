@@ -91,7 +91,7 @@ def locate(error: PenstockError, definition: Definition, root: Path) -> None:
 
     `root`: the folder that the code is in. What an error says of the folder of a version is left out.
     """
-    if root.parent.name == VERSIONS:
+    if root.parent.parent.name == VERSIONS:
         error.message = error.message.replace(f"{root}/", "")
     steps = {step.name: step for step in definition.steps}
     if error.step not in steps or getattr(error, "__notes__", None):

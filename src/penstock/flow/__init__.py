@@ -21,11 +21,12 @@ from penstock.flow.datasets import (
 )
 from penstock.flow.definition import Definition, Step
 from penstock.flow.durations import Duration, duration_text, duration_us
-from penstock.flow.fingerprint import flow_version, step_fingerprint
+from penstock.flow.fingerprint import CodePart, code_parts, flow_version, step_fingerprint
 from penstock.flow.migrations import Migration, Rename
 from penstock.flow.ops import PROCESSING_TIME
 from penstock.flow.params import Param, ParamScope, ParamValue, giving, param
 from penstock.flow.process import KeyContext, ProcessFunction, Row
+from penstock.flow.statements import statement_of
 from penstock.flow.validate import FLOW_NAME, validate
 from penstock.flow.windows import (
     SameWindow,
@@ -43,6 +44,7 @@ __all__ = [
     "FLOW_NAME",
     "PROCESSING_TIME",
     "Check",
+    "CodePart",
     "Dataset",
     "Definition",
     "Duration",
@@ -67,6 +69,7 @@ __all__ = [
     "Window",
     "Windowed",
     "between",
+    "code_parts",
     "console",
     "delta",
     "duckdb_table",
@@ -90,6 +93,7 @@ __all__ = [
     "same_window",
     "session",
     "sliding",
+    "statement_of",
     "step_fingerprint",
     "table",
     "that",

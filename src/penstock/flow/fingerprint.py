@@ -15,23 +15,25 @@ import os
 import re
 import sys
 import sysconfig
+import textwrap
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from penstock.flow.definition import Definition, Step
 
-__all__ = ["flow_version", "step_fingerprint"]
+__all__ = ["CodePart", "code_parts", "flow_version", "step_fingerprint"]
 
 _FOLDERS = ("stdlib", "purelib", "platlib")
 _LIBRARIES = tuple(f"{Path(sysconfig.get_path(folder)).resolve()}{os.sep}" for folder in _FOLDERS)
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_SHOWN_CHARS = 2_000
 _HIDDEN_FUNCTION = "python_udf()"
 """How Polars prints a Python function inside an expression, which it can't write out in the same way twice."""
 
@@ -45,6 +47,27 @@ def flow_version(definition: Definition) -> str:
 def step_fingerprint(step: Step) -> str:
     """The fingerprint of one step's operation: 64 hexadecimal digits."""
     return hashlib.sha256(_Reader(step.location).describe(step.operation).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class CodePart:
+    """A function, class or plain value of the author's that a step uses.
+
+    `fingerprint` is of this part alone, without what it uses in turn. `source`: its text, where there is one; of a
+    value what it is. `location`: file and line, empty for a value.
+    """
+
+    kind: str
+    fingerprint: str
+    source: str
+    location: str = ""
+
+
+def code_parts(step: Step) -> dict[str, CodePart]:
+    """All that makes a step's fingerprint, piece by piece: `module.name` -> the piece."""
+    collector = _Collector(step.location)
+    collector.describe(step.operation)
+    return dict(sorted(collector.parts.items()))
 
 
 class _Reader:
@@ -93,6 +116,8 @@ class _Reader:
             return self._expression(value)
         if isinstance(value, ModuleType):
             return f"module:{value.__name__}"
+        if isinstance(value, PurePath):
+            return f"path:{self._near(value)}"
         if inspect.ismethod(value):
             return f"method:{self.describe(value.__func__)}:{self.describe(value.__self__)}"
         if hasattr(value, "func") and hasattr(value, "keywords"):  # functools.partial
@@ -107,6 +132,13 @@ class _Reader:
             if callable(give := getattr(value, rows, None)):
                 return f"values:{type(value).__qualname__}:{give()!r}"
         return f"object:{type(value).__module__}.{type(value).__qualname__}:{_ADDRESS.sub('', repr(value))}"
+
+    def _near(self, path: PurePath) -> str:
+        """A path from the folder of the step's file, where it is one in it or around it: the same in every copy."""
+        folder = PurePath(self._file).parent
+        if path.is_absolute() and (path.is_relative_to(folder) or folder.is_relative_to(path)):
+            return os.path.relpath(path, folder)
+        return str(path)
 
     def _instance(self, value: Any) -> str:
         slots = (name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ()))
@@ -151,8 +183,11 @@ class _Reader:
             if isinstance(value, ModuleType) and self._is_own_file(getattr(value, "__file__", None)):
                 texts.append(f"{name}:{self._taken(value, names)}")
             else:
-                texts.append(f"{name}:{self.describe(value)}")
+                texts.append(f"{name}:{self._global(scope, name, value)}")
         return "{" + ",".join(texts) + "}"
+
+    def _global(self, scope: Mapping[str, Any], name: str, value: Any) -> str:
+        return self.describe(value)
 
     def _taken(self, module: ModuleType, names: frozenset[str]) -> str:
         """What a function takes from one of the author's modules; modules may name each other."""
@@ -214,6 +249,62 @@ class _Reader:
             if path.startswith(library):
                 return library + Path(path).relative_to(library).parts[0]
         return "\0"
+
+
+class _Collector(_Reader):
+    """Notes each function, class and value on the way."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.parts: dict[str, CodePart] = {}
+
+    def _function(self, function: FunctionType) -> str:
+        if self._is_own(function):
+            alone = _code(function.__code__, function.__doc__)
+            defaults = f"{function.__defaults__!r}{function.__kwdefaults__!r}"
+            self._note(function, "function", f"{alone}{_ADDRESS.sub('', defaults)}")
+        return super()._function(function)
+
+    def _class(self, cls: type) -> str:
+        if self._is_own(cls):
+            members = {key: value for key, value in vars(cls).items() if _counts(key, value)}
+            texts = [f"{name}:{_ADDRESS.sub('', _member_text(value))}" for name, value in sorted(members.items())]
+            self._note(cls, "class", f"{texts}{sorted(vars(cls).get('__annotations__', {}).items(), key=str)}")
+        return super()._class(cls)
+
+    def _global(self, scope: Mapping[str, Any], name: str, value: Any) -> str:
+        text = super()._global(scope, name, value)
+        if not isinstance(value, (FunctionType, ModuleType, type)):
+            fingerprint = hashlib.sha256(text.encode()).hexdigest()
+            shown = _ADDRESS.sub("", repr(value))
+            shown = shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}..."
+            self.parts[f"{scope.get('__name__', '')}.{name}"] = CodePart("value", fingerprint, f"{name} = {shown}")
+        return text
+
+    def _note(self, thing: FunctionType | type, kind: str, text: str) -> None:
+        name = f"{thing.__module__}.{thing.__qualname__}".replace(".<locals>", "")
+        try:
+            lines, first = inspect.getsourcelines(thing)
+            file = inspect.getsourcefile(thing) or ""
+        except (OSError, TypeError):  # made by exec, or at a prompt
+            lines, first, file = [], 0, ""
+        fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        place = f"{file}:{first}" if file else ""
+        part = CodePart(kind, fingerprint, textwrap.dedent("".join(lines)), place)
+        count = 1
+        wanted = name
+        while name in self.parts and self.parts[name] != part:  # several lambdas of one module
+            count += 1
+            name = f"{wanted}#{count}"
+        self.parts[name] = part
+
+
+def _member_text(value: Any) -> str:
+    """A member of a class by itself: a function by its instructions, all else as it is printed."""
+    inside = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+    if isinstance(inside, property):
+        return "".join(_member_text(part) for part in (inside.fget, inside.fset) if part is not None)
+    return _code(inside.__code__, inside.__doc__) if isinstance(inside, FunctionType) else repr(inside)
 
 
 def _is_library(path: str) -> bool:
