@@ -11,13 +11,18 @@ from penstock.connect import resolve
 from penstock.control.project import Environment
 from penstock.ledger import Ledger, open_ledger
 
-__all__ = ["has_ledger", "opened_ledger", "read_ledger"]
+__all__ = ["has_ledger", "is_shared", "opened_ledger", "read_ledger"]
 
 
 def has_ledger(environment: Environment) -> bool:
     """Whether anything was ever written down here. Asking must not create a ledger."""
     where = _where(environment)
     return isinstance(where, str) or (where / "ledger.db").is_file()
+
+
+def is_shared(environment: Environment) -> bool:
+    """Whether several machines may share the ledger: it is in a database server, not in files."""
+    return isinstance(_where(environment), str)
 
 
 def _where(environment: Environment) -> Path | str:

@@ -49,7 +49,8 @@ class End:
 
     `epoch`: the one after the last committed, so the one that it died in. `working`: whether that one had begun, or its
     state was being loaded. `code`: the error's, of `penstock.errors`. `lived_us`: from its start. `wish_us`: which
-    desired state it was to fulfil (`Desired.changed_us`). `led`: whether it was to lead.
+    desired state it was to fulfil (`Desired.changed_us`). `led`: whether it was to lead. `due_us`: which scheduled run
+    it was.
     """
 
     outcome: Outcome
@@ -63,6 +64,7 @@ class End:
     at_us: int = 0
     wish_us: int = 0
     led: bool = True
+    due_us: int | None = None
 
     @property
     def is_bad(self) -> bool:
@@ -130,7 +132,8 @@ def end_of(
         lived_us=max(now_us - member.joined_us, 0),
         at_us=now_us,
         wish_us=wish_us,
-        led=member.wish.get("role") != "follow",
+        led=member.wish.get("role") != "follow" and facts.get("role") != "following",
+        due_us=member.wish.get("due_us"),
     )
 
 

@@ -1,0 +1,219 @@
+"""How flows are, in the words that people and programs are told: from the ledger, with or without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from penstock.clock import Clock
+from penstock.control.locks import lock_holder
+from penstock.control.project import Environment
+from penstock.control.supervising.ends import End, read_end
+from penstock.control.supervising.policy import Hold, RestartPolicy, Wait, verdict
+from penstock.control.supervising.presence import ServerFacts, read_server
+from penstock.control.supervising.processes import process_started, this_host
+from penstock.control.supervising.schedule import next_us, read_schedule
+from penstock.control.supervising.standing import is_leader, is_over, last_run, own_ends
+from penstock.control.tables import flow_folder
+from penstock.ledger import Deployment, Desired, Ledger, Member, Standing, Want
+
+__all__ = ["FlowStatus", "flow_statuses", "is_there", "living_server"]
+
+_STATES = {"loading": "starting", "migrating": "starting", "catching-up": "starting", "leading": "running"}
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStatus:
+    """One flow. `state`: running, starting, paused, draining, stopping, taking-over, rewriting; without a leader:
+    stopped, finished, scheduled, held, waiting, busy (by `penstock run`), down (it should run, and no server is there).
+
+    `note`: why, in a sentence. `choices`: what a person may type. `members`: leader first.
+    """
+
+    flow: str
+    state: str
+    want: str | None = None
+    version: str = ""
+    note: str = ""
+    choices: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
+    epoch: int | None = None
+    generation: int | None = None
+    committed_us: int | None = None
+    watermark_us: int | None = None
+    failures: int = 0
+    next_us: int | None = None
+    deployment: str | None = None
+    options: Mapping[str, Any] | None = None
+
+    @property
+    def leader(self) -> Member | None:
+        """The member that leads, or is about to."""
+        return next((member for member in self.members if is_leader(member)), None)
+
+    def as_dict(self, *, now_us: int) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "flow": self.flow,
+            "state": self.state,
+            "want": self.want,
+            "version": self.version,
+            "note": self.note,
+            "choices": list(self.choices),
+            "epoch": self.epoch,
+            "generation": self.generation,
+            "committed_us": self.committed_us,
+            "watermark_us": self.watermark_us,
+            "behind_s": None if self.watermark_us is None else max(now_us - self.watermark_us, 0) / 1e6,
+            "failures": self.failures,
+            "next_us": self.next_us,
+            "deployment": self.deployment,
+            "options": dict(self.options or {}),
+            "members": [member_values(member) for member in self.members],
+        }
+
+
+def member_values(member: Member) -> dict[str, Any]:
+    """A member as plain JSON values."""
+    return {
+        "member": member.id,
+        "flow": member.flow,
+        "version": member.version,
+        "pid": member.pid,
+        "host": member.host,
+        "wish": dict(member.wish),
+        "facts": dict(member.facts),
+        "joined_us": member.joined_us,
+        "facts_us": member.facts_us,
+        "ended_us": member.ended_us,
+        "ended": member.ended,
+    }
+
+
+def living_server(environment: Environment) -> ServerFacts | None:
+    """The server of an environment, as far as this machine can tell; None where none runs."""
+    found = read_server(environment.folder)
+    return None if found is None or found.is_alive is False else found
+
+
+def is_there(member: Member) -> bool:
+    """Whether a member's process is there; of another machine's, what the ledger says."""
+    if member.ended_us is not None:
+        return False
+    return member.host != this_host() or process_started(member.pid) == member.started
+
+
+def flow_statuses(
+    ledger: Ledger,
+    environment: Environment,
+    clock: Clock,
+    *,
+    flow: str | None = None,
+    policy: RestartPolicy | None = None,
+) -> list[FlowStatus]:
+    """All flows that ran or are wished to, by name, or one of them. Raises LedgerError."""
+    operations = ledger.operations
+    desired = {one.flow: one for one in operations.all_desired()}
+    known = {one.flow: one for one in ledger.flows()}
+    deployments = {one.flow: one for one in operations.deployments(running=True)}
+    has_server = living_server(environment) is not None
+    names = sorted({*desired, *known}) if flow is None else [flow] if flow in {*desired, *known} else []
+    found = []
+    for name in names:
+        members = ledger.members(name, ended=True)
+        here = [member for member in members if is_there(member)]
+        ends = [end for end in map(read_end, members) if end is not None]
+        ends.sort(key=lambda end: end.at_us, reverse=True)
+        last = next(iter(ledger.epochs(name, limit=1, newest=True)), None)
+        facts = known.get(name)
+        look = _Look(environment, clock, desired.get(name), here, ends, deployments.get(name), has_server)
+        standing = ledger.standing(name)
+        seen = look.status(name, standing, policy or RestartPolicy())
+        leads = seen.leader
+        watermark_us = None if leads is None else leads.facts.get("watermark_us")
+        found.append(
+            replace(
+                seen,
+                epoch=None if standing is None else standing.last_epoch,
+                generation=None if standing is None else standing.generation,
+                committed_us=None if facts is None else facts.committed_us,
+                watermark_us=watermark_us or (None if last is None else last.watermark_us),
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What there is to see of one flow."""
+
+    environment: Environment
+    clock: Clock
+    desired: Desired | None
+    members: Sequence[Member]
+    ends: Sequence[End]
+    deployment: Deployment | None
+    has_server: bool
+
+    def status(self, flow: str, standing: Standing | None, policy: RestartPolicy) -> FlowStatus:
+        desired = self.desired
+        leader = next((member for member in reversed(self.members) if is_leader(member)), None)
+        members = tuple(sorted(self.members, key=lambda member: member is not leader))
+        state, note, choices, failures, next_at_us = (
+            (*_state_of(leader), (), 0, None) if leader is not None else self._without_leader(flow, policy)
+        )
+        version = leader.version if leader is not None else desired.version if desired is not None else ""
+        return FlowStatus(
+            flow,
+            state,
+            want=None if desired is None else desired.want.value,
+            version=version or ("" if standing is None else standing.version),
+            note=note,
+            choices=choices,
+            members=members,
+            failures=failures,
+            next_us=next_at_us,
+            deployment=None if self.deployment is None else self.deployment.id,
+            options=None if desired is None else desired.options,
+        )
+
+    def _without_leader(self, flow: str, policy: RestartPolicy) -> tuple[str, str, tuple[str, ...], int, int | None]:
+        desired, env = self.desired, self.environment.name
+        option = "" if env == "dev" else f" --env {env}"
+        if self.members and all(member.wish.get("role") == "stop" for member in self.members):
+            return "stopping", "", (), 0, None
+        holder = lock_holder(flow_folder(self.environment, flow))
+        if holder is not None:
+            return "busy", f"process {holder} runs it by `penstock run`", (), 0, None
+        if desired is None or desired.want is Want.STOPPED:
+            return "stopped", "", (f"penstock start {flow}{option}",), 0, None
+        schedule = read_schedule(desired.options)
+        if schedule is None and is_over(self.ends, desired):
+            return "finished", "its input is read to the end", (), 0, None
+        ends = [end for end in own_ends(self.ends, desired) if end.led]
+        judged = verdict(flow, env, ends, policy=policy)
+        if isinstance(judged, Hold):
+            return "held", judged.sentence, judged.choices, judged.failures, None
+        if schedule is not None and not (ends and ends[0].is_bad):
+            if desired.want is Want.PAUSED:
+                return "paused", "its schedule rests", (), 0, None
+            since_us = max(last_run(self.members, self.ends) or 0, self.clock.now_us())
+            return "scheduled", schedule.cron, (), 0, next_us(schedule, since_us)
+        if not self.has_server:
+            return "down", f"no server runs in {env}", (f"penstock up{option}",), 0, None
+        if isinstance(judged, Wait):
+            return "waiting", judged.sentence, (), judged.failures, judged.until_us
+        return "starting", "", (), judged.failures, None
+
+
+def _state_of(leader: Member) -> tuple[str, str]:
+    state = str(leader.facts.get("state") or "starting")
+    state = _STATES.get(state, state)
+    if leader.wish.get("role") == "stop":
+        return "stopping", "it finishes its epoch"
+    if state == "running" and leader.wish.get("drain"):
+        state = "draining"
+    if state in ("following", "ready"):
+        state = "taking-over"
+    return state, str(leader.facts.get("message") or "")

@@ -1,0 +1,109 @@
+"""Looks at the members that are there: one whose epoch takes too long, one that wants too much memory, one that is
+silent on a machine that nobody sees, one that does not stop.
+
+It compares what it saw with what it sees, by the stopwatch: a clock that is set forward makes nobody late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.clock import Clock
+from penstock.control.supervising.crew import Crew
+from penstock.control.supervising.ends import End, Outcome
+from penstock.control.supervising.launching import rotate_log
+from penstock.ledger import Member
+
+__all__ = ["Limits", "Watchdog", "bytes_of", "limits_of"]
+
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_LOGS_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a member may do. `hang_after_s`: how long one epoch may take, and how long a process may be silent.
+
+    `stop_after_s`: how long it may take to stop. `memory_bytes`: how much it may have in use.
+    """
+
+    hang_after_s: float = 600.0
+    stop_after_s: float = 300.0
+    memory_bytes: int | None = None
+
+
+def limits_of(options: Mapping[str, Any], default: Limits) -> Limits:
+    """The limits of a flow: those in the options of its desired state, else the default."""
+    return Limits(
+        float(options.get("hang_after_s") or default.hang_after_s),
+        float(options.get("stop_after_s") or default.stop_after_s),
+        options.get("memory_bytes") or default.memory_bytes,
+    )
+
+
+def bytes_of(text: str) -> int | None:
+    """`512MB`, `4 GB` -> bytes; None where it is no size."""
+    squeezed = text.strip().upper().replace(" ", "")
+    number, unit = (squeezed[:-2], squeezed[-2:]) if squeezed[-2:] in _UNITS else (squeezed, "")
+    try:
+        size = float(number) * _UNITS.get(unit, 1)
+    except ValueError:
+        return None
+    return round(size) if size >= 1 else None
+
+
+class Watchdog:
+    """Remembers since when each member shows the same; kills those of this machine, gives up those of others."""
+
+    def __init__(self, crew: Crew, clock: Clock, *, remote_s: float) -> None:
+        self._crew = crew
+        self._clock = clock
+        self._remote_s = remote_s
+        self._since: dict[tuple[str, str], tuple[Any, float]] = {}
+        self._logs_s = 0.0
+
+    def look(self, member: Member, limits: Limits) -> End | None:
+        """Do what has to be done about a member; gives its end where it is given up."""
+        if not self._crew.is_here(member):
+            if self._same_for_s(member, "told", member.facts_us) > self._remote_s:
+                self._crew.stop_member(member)  # should its machine only have been frozen, it ends when it wakes up
+                return self._crew.ended(member, None)
+            return None
+        facts = member.facts
+        step = f" in step {facts['at_step']}" if facts.get("at_step") else ""
+        running_s = self._same_for_s(member, "epoch", facts.get("epoch_since_us"))
+        silent_s = self._same_for_s(member, "beat", facts.get("beat_us"))
+        stopping_s = self._same_for_s(member, "stop", member.wish.get("role") == "stop" or None)
+        used = self._crew.memory_bytes(member) if limits.memory_bytes is not None else None
+        if used is not None and limits.memory_bytes is not None and used > limits.memory_bytes:
+            why = f"{used / 1e9:.2f} GB in use, the limit is {limits.memory_bytes / 1e9:.2f} GB"
+            self._crew.kill_member(member, Outcome.MEMORY, why)
+        elif running_s > limits.hang_after_s:
+            self._crew.kill_member(member, Outcome.HUNG, f"longer than {limits.hang_after_s:g} s")
+        elif silent_s > limits.hang_after_s:
+            self._crew.kill_member(member, Outcome.HUNG, f"silent for {limits.hang_after_s:g} s{step}")
+        elif stopping_s > limits.stop_after_s:
+            self._crew.kill_member(member, Outcome.STOPPED, f"killed: it did not stop in {limits.stop_after_s:g} s")
+        return None
+
+    def forget_others(self, members: Sequence[Member]) -> None:
+        """Forget what is known of members that are gone; look after the logs of those that are there, now and then."""
+        known = {member.id for member in members}
+        self._since = {key: seen for key, seen in self._since.items() if key[0] in known}
+        now_s = self._clock.stopwatch_s()
+        if now_s - self._logs_s > _LOGS_EVERY_S:
+            self._logs_s = now_s
+            for member in members:
+                if self._crew.is_here(member):
+                    rotate_log(self._crew.log_of(member.flow, member.id))
+
+    def _same_for_s(self, member: Member, what: str, value: Any) -> float:
+        """How long a value has been the same, as far as was seen; 0 for None."""
+        now_s = self._clock.stopwatch_s()
+        before = self._since.get((member.id, what))
+        if before is None or before[0] != value:
+            self._since[member.id, what] = (value, now_s)
+            return 0.0
+        return 0.0 if value is None else now_s - before[1]

@@ -1,0 +1,145 @@
+"""What people may wish of a flow, and what is refused: the rules behind `penstock start`, `stop`, `pause` and the REST.
+
+Each gives the new desired state after it is durable; what becomes of it is told by the facts that follow.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from penstock.clock import Clock
+from penstock.control.project import Environment
+from penstock.control.supervising.schedule import Schedule
+from penstock.control.supervising.status import FlowStatus, flow_statuses
+from penstock.errors import ConfigError, FlowBusy
+from penstock.ledger import Desired, Ledger, Want
+
+__all__ = ["Wisher"]
+
+
+class Wisher:
+    """Says what should be of flows, in the name of `who`. Raises ConfigError, FlowBusy, LedgerError."""
+
+    def __init__(self, ledger: Ledger, environment: Environment, clock: Clock, *, who: str = "") -> None:
+        self._ledger = ledger
+        self._environment = environment
+        self._clock = clock
+        self._who = who or getpass.getuser()
+
+    @property
+    def _option(self) -> str:
+        return "" if self._environment.name == "dev" else f" --env {self._environment.name}"
+
+    def status(self, flow: str) -> FlowStatus | None:
+        """How the flow is now; None where nobody ever said or did anything with it."""
+        return next(iter(flow_statuses(self._ledger, self._environment, self._clock, flow=flow)), None)
+
+    def start(
+        self, flow: str, *, version: str | None = None, retry: bool = False, options: Mapping[str, Any] | None = None
+    ) -> Desired:
+        """Let it run: `version`, or the one it has. `options` are laid over those that it has; None takes one away.
+
+        Refused where it is held and `retry` is not given, where it has another version's state (that takes a deploy),
+        and where `penstock run` runs it.
+        """
+        now, status = self._ledger.operations.desired(flow), self.status(flow)
+        if status is not None and status.state == "held" and not retry and version in (None, now and now.version):
+            raise ConfigError(
+                status.note,
+                flow=flow,
+                state_left="the flow stays held",
+                hint="\n".join(status.choices),
+            )
+        if status is not None and status.state == "busy":
+            raise FlowBusy(status.note, flow=flow, hint="stop it first (Ctrl-C there), then start it here")
+        wanted = version if version is not None else now.version if now is not None else None
+        if wanted is None:
+            raise ConfigError(
+                f"{flow} has no version in {self._environment.name}", flow=flow, hint=f"penstock deploy {flow}"
+            )
+        self._refuse_other_version(flow, wanted, status)
+        laid = {**(now.options if now is not None else {}), **(options or {})}
+        kept = {name: value for name, value in laid.items() if value is not None}
+        if "schedule" in kept and (now is None or now.want is not Want.RUNNING or "schedule" not in now.options):
+            kept["schedule_from_us"] = self._clock.now_us()
+        return self._say(Desired(flow, Want.RUNNING, wanted, kept))
+
+    def schedule(self, flow: str, schedule: Schedule | None, *, version: str | None = None) -> Desired:
+        """Let it run by the clock, from now on; None takes the schedule away and stops it."""
+        if schedule is None:
+            now = self._known(flow)
+            kept = {name: value for name, value in now.options.items() if name not in _SCHEDULE}
+            return self._say(replace(now, want=Want.STOPPED, options=kept))
+        options = {**schedule.as_options(), "schedule_from_us": self._clock.now_us()}
+        return self.start(flow, version=version, retry=True, options=options)
+
+    def stop(self, flow: str) -> Desired:
+        """Let it finish its epoch and end."""
+        known = self._ledger.operations.desired(flow)
+        if known is None and self._ledger.members(flow):
+            # Nobody wished for it, and it is there: a deployment of its own started it.
+            return self._say(Desired(flow, Want.STOPPED, self._ledger.members(flow)[0].version))
+        return self._say(replace(self._known(flow), want=Want.STOPPED))
+
+    def pause(self, flow: str) -> Desired:
+        """Let its process stay and plan no epoch."""
+        now = self._known(flow)
+        if now.want is Want.STOPPED:
+            raise ConfigError(f"{flow} is stopped", flow=flow, hint=f"penstock start {flow}{self._option}")
+        return self._say(replace(now, want=Want.PAUSED))
+
+    def resume(self, flow: str) -> Desired:
+        """Let it go on after a pause."""
+        now = self._known(flow)
+        if now.want is not Want.PAUSED:
+            raise ConfigError(
+                f"{flow} is not paused: it should be {now.want.value}",
+                flow=flow,
+                hint=f"penstock start {flow}{self._option}" if now.want is Want.STOPPED else None,
+            )
+        return self.start(flow, retry=True)
+
+    def drain(self, flow: str) -> Desired:
+        """Let it read what is there, and end."""
+        return self._say(replace(self._known(flow), want=Want.DRAINED))
+
+    def _say(self, desired: Desired) -> Desired:
+        before = self._ledger.operations.desired(desired.flow)
+        # Ends are counted for the wish that they belong to, by this number: it never comes twice.
+        now_us = max(self._clock.now_us(), 0 if before is None else before.changed_us + 1)
+        said = replace(desired, who=self._who, changed_us=now_us)
+        self._ledger.operations.desire(said)
+        return said
+
+    def _known(self, flow: str) -> Desired:
+        known = self._ledger.operations.desired(flow)
+        if known is None:
+            raise ConfigError(
+                f"{flow} was never started in {self._environment.name}",
+                flow=flow,
+                state_left="nothing was changed",
+                hint=f"penstock start {flow}{self._option}",
+            )
+        return known
+
+    def _refuse_other_version(self, flow: str, wanted: str, status: FlowStatus | None) -> None:
+        """Starting another version than the one whose state is there is a deploy: with a gate, and a way back."""
+        standing = self._ledger.standing(flow)
+        leads = None if status is None or status.leader is None else status.leader.version
+        stands = standing.version if standing is not None and standing.last_epoch else None
+        known = {facts.version for facts in self._ledger.operations.versions(flow) if facts.manifest}
+        held = leads if leads is not None else stands if stands in known else None
+        if held is None or held == wanted:
+            return
+        raise ConfigError(
+            f"{flow} has the state of version {held}, not of {wanted}",
+            flow=flow,
+            state_left="nothing was changed",
+            hint=f"let {wanted} take over, with a gate before and a way back: penstock deploy {flow}{self._option}",
+        )
+
+
+_SCHEDULE = ("schedule", "catch_up", "zone", "schedule_from_us")
