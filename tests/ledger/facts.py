@@ -61,6 +61,15 @@ def commit_epochs(ledger: Ledger, first: int, last: int, *, generation: int = 1,
         ledger.commit(flow, record(epoch, generation), next_plan=plan(epoch + 1))
 
 
+def history(ledger: Ledger, last: int, *, dead: bool = False) -> None:
+    """A flow of version v1 and generation 1, held by "old": so many epochs, each with a state file of its own."""
+    ledger.claim(FLOW, version="v1", holder="old")
+    ledger.plan(FLOW, 1, plan(1))
+    for epoch in range(1, last + 1):
+        fallen = [letter(epoch, epoch)] if dead else []
+        ledger.commit(FLOW, record(epoch, state=segment(epoch)), next_plan=plan(epoch + 1), dead=fallen)
+
+
 def opener(where: str | Path, folder: Path, closing: list[Ledger], *, env: str = "dev") -> Open:
     """A function that opens the ledger at `where` once more; what it opened is put on `closing`."""
 

@@ -78,7 +78,7 @@ def take_over_head(
         swap_segments(connection, db, takeover.segments)
         values |= {
             "branch": head["branch"] + 1,
-            "state_upto": min(takeover.state_epoch, head["last_epoch"]),
+            "state_upto": takeover.state_epoch,
             "state_epoch": takeover.segments[-1].last if takeover.segments else 0,
             "state_version": version,
         }
@@ -122,7 +122,9 @@ def _misfit(head: sa.RowMapping, takeover: Takeover) -> str | None:
     if takeover.segments is not None:
         if head["rewrite"]:
             return f"the undo {load_rewrite(head['rewrite']).id} is under way, and its end will change the state"
-        return misplaced(takeover.segments, min(takeover.state_epoch, last))
+        if takeover.state_epoch > min(epoch, last):
+            return f"its files are said to hold the state of epoch {takeover.state_epoch}, after {min(epoch, last)}"
+        return misplaced(takeover.segments, takeover.state_epoch)
     return None
 
 

@@ -6,6 +6,7 @@ ends the waiting in one transaction.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -164,7 +165,7 @@ def undo_letters(connection: sa.Connection, db: FlowDatabase, *, first: int, upt
         *mine, letters.c.status.in_(("redriven", "dropped"))
     )
     for row in connection.execute(others).all():
-        detail = dump_json({"rewrite": rewrite, "was": row.status, "detail": row.detail}, what="a rewrite")
+        detail = dump_json({"rewrite": rewrite, "was": row.status, "detail": json.loads(row.detail)}, what="a rewrite")
         one = sa.update(letters).where(*db.where(letters), letters.c.id == row.id)
         connection.execute(one.values(status="undone", detail=detail))
     plain = dump_json({"rewrite": rewrite}, what="a rewrite")

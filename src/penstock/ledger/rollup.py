@@ -37,7 +37,7 @@ def roll_up(db: FlowDatabase, folder: Path, flow: str, before_epoch: int) -> int
     """Move the records of epochs < `before_epoch`, but never the last one; gives how many. Raises LedgerError."""
     make_folder(folder)
     moved = 0
-    rolled, last = _ends(db, flow)
+    rolled, last, undos = _ends(db, flow)
     _delete_rows(db, flow, rolled)  # what a killed call left behind
     for start, stop in _chunks(rolled + 1, min(before_epoch, last)):
         rows = _rows(db, flow, start, stop)
@@ -45,7 +45,7 @@ def roll_up(db: FlowDatabase, folder: Path, flow: str, before_epoch: int) -> int
             break  # somebody else is rolling up too, and was here first
         file = folder / f"epochs-{start}-{stop - 1}.parquet"
         _write(file, rows, flow)
-        if not _register(db, flow, start, stop - 1, file.name):
+        if not _register(db, flow, start, stop - 1, file.name, undos):
             break
         _delete_rows(db, flow, stop - 1)
         moved += len(rows)
@@ -58,11 +58,12 @@ def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:
     yield from pairwise([*range(start, stop, FILE_EPOCHS), stop] if start < stop else [])
 
 
-def _ends(db: FlowDatabase, flow: str) -> tuple[int, int]:
+def _ends(db: FlowDatabase, flow: str) -> tuple[int, int, int]:
+    """The last epoch that is rolled up, the last one that there is, and how many undos have ended."""
     head = db.tables.head
-    statement = sa.select(head.c.rolled_epoch, head.c.last_epoch).where(*db.where(head))
+    statement = sa.select(head.c.rolled_epoch, head.c.last_epoch, head.c.undos).where(*db.where(head))
     row = db.database.read(lambda c: c.execute(statement).first(), flow=flow)
-    return (0, 0) if row is None else (row.rolled_epoch, row.last_epoch)
+    return (0, 0, 0) if row is None else (row.rolled_epoch, row.last_epoch, row.undos)
 
 
 def _rows(db: FlowDatabase, flow: str, start: int, stop: int) -> list[tuple[int, int, str]]:
@@ -89,13 +90,16 @@ def _write(file: Path, rows: list[tuple[int, int, str]], flow: str) -> None:
         raise disk_failure(problem, file, left=left, flow=flow) from problem
 
 
-def _register(db: FlowDatabase, flow: str, first: int, last: int, file: str) -> bool:
-    """Let the file take the place of its rows. False where another process has rolled up or forgotten meanwhile."""
+def _register(db: FlowDatabase, flow: str, first: int, last: int, file: str, undos: int) -> bool:
+    """Let the file take the place of its rows. False where another process has rolled up or forgotten meanwhile.
+
+    Also while an undo is under way, and where one has ended since the rows were read: they are not the facts any more.
+    """
     head, rollups = db.tables.head, db.tables.rollups
 
     def work(connection: sa.Connection) -> bool:
         now = locked_head(connection, db)
-        if now is None or now["last_epoch"] <= last:
+        if now is None or now["last_epoch"] <= last or now["rewrite"] is not None or now["undos"] != undos:
             return False
         if now["rolled_epoch"] != first - 1:
             mine = sa.select(rollups.c.file).where(*db.where(rollups), rollups.c.first == first, rollups.c.last == last)
@@ -127,7 +131,7 @@ def _execute(connection: sa.Connection, *, statement: sa.Delete) -> None:
 def _remove_orphans(db: FlowDatabase, folder: Path, flow: str) -> None:
     """Remove what killed calls left: files that were never registered and whose epochs are in others by now."""
     rollups = db.tables.rollups
-    rolled, _ = _ends(db, flow)
+    rolled, _, _ = _ends(db, flow)
     statement = sa.select(rollups.c.file).where(*db.where(rollups))
     registered = set(db.database.read(lambda c: c.execute(statement).scalars().all(), flow=flow))
     for file in folder.glob(f"epochs-*.parquet*{TEMPORARY}"):
