@@ -9,6 +9,17 @@ from penstock.analysis.picture import draw_svg, draw_text
 from penstock.analysis.pruning import needed_columns
 from penstock.analysis.queries import closed_connection
 from penstock.analysis.schemas import analyse
+from penstock.analysis.state_layout import (
+    Empty,
+    IfChanged,
+    StateColumn,
+    StateFact,
+    StateLayout,
+    layouts_from_json,
+    layouts_json,
+    meaning_of,
+    state_fingerprint,
+)
 from penstock.analysis.version_diff import (
     CodeChange,
     ColumnsChange,
@@ -25,7 +36,12 @@ __all__ = [
     "CodeChange",
     "ColumnOrigin",
     "ColumnsChange",
+    "Empty",
     "EndChange",
+    "IfChanged",
+    "StateColumn",
+    "StateFact",
+    "StateLayout",
     "StepChange",
     "StepFacts",
     "VersionDiff",
@@ -36,9 +52,13 @@ __all__ = [
     "diff_versions",
     "draw_svg",
     "draw_text",
+    "layouts_from_json",
+    "layouts_json",
     "lineage",
+    "meaning_of",
     "needed_columns",
     "sources_of",
+    "state_fingerprint",
     "to_schema",
     "type_text",
 ]

@@ -63,6 +63,11 @@ class KeyedTable:
         """Key and value columns."""
         return self._schema
 
+    @property
+    def is_expiring(self) -> bool:
+        """Whether each row carries a time after which it is due."""
+        return self._expiry is not None
+
     def find(self, keys: pl.DataFrame) -> Slots:
         """The slot of each key, or ABSENT. `keys` holds the key columns (others are ignored)."""
         own = self._only_key(keys)

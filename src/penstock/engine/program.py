@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from penstock.analysis import Analysis
+from penstock.analysis import Analysis, StateLayout
 from penstock.connect import Change
 from penstock.engine.batch import Batch, Epoch, Watermarks
 from penstock.engine.checking import checked
@@ -102,6 +102,10 @@ class Program:
     def changes(self) -> list[TableChange]:
         """What the last epoch changed in the state."""
         return [change for operator in self._operators.values() for change in operator.changes()]
+
+    def layout(self) -> list[StateLayout]:
+        """What is in the tables of state, in the order of the steps."""
+        return [layout for operator in self._operators.values() for layout in operator.layout()]
 
     def load(self, images: Mapping[str, TableImage]) -> None:
         """Take the state of the last committed epoch."""

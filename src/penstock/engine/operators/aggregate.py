@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from penstock.analysis import StateFact, StateLayout
 from penstock.engine.aggregates import Aggregation, Partial, decompose
 from penstock.engine.batch import Batch, Epoch, Watermarks
 from penstock.engine.index import ABSENT
 from penstock.engine.keyed import KeyedTable
 from penstock.engine.operators.contract import Operator, Place, StateTable
+from penstock.engine.operators.layouts import columns_of_partials, duration_fact, layout_of
 from penstock.errors import DefinitionError
 from penstock.flow import ops
 
@@ -83,6 +85,20 @@ class RunningAggregate(Operator):
     def probe(self, rows: pl.DataFrame) -> None:
         """Compute the partials."""
         rows.group_by(self._keys).agg(partial.batch for partial in self._aggregation.partials)
+
+    def layout(self) -> list[StateLayout]:
+        """The partials of each group, and a table of the members of each set."""
+        step, ttl_us = self.place.step, self._ttl_us
+        columns = columns_of_partials(self._aggregation, self._table.schema, counted=True)
+        facts = [duration_fact("ttl", ttl_us)]
+        found = [layout_of(step, self._table, columns=columns, facts=facts, expires_after_us=ttl_us)]
+        # How many rows each member has is only counted where a row may go again.
+        counts = self.place.inputs[0].updating or ttl_us is not None
+        facts.append(StateFact("counts members", int(counts), "grows", "yes" if counts else "no"))
+        for column, table in self._members.items():
+            part = f"members:{column}"
+            found.append(layout_of(step, table, part=part, facts=facts, expires_after_us=ttl_us))
+        return found
 
     def _forget(self, time_us: int) -> None:
         """Delete the groups whose time has come, with the members of their sets."""

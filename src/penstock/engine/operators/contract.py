@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from penstock.analysis import StepFacts
+from penstock.analysis import StateLayout, StepFacts
 from penstock.engine.batch import Batch, Epoch, Watermarks, row_json
 from penstock.engine.keyed import KeyedTable
+from penstock.engine.operators.layouts import layout_of
 from penstock.engine.timelog import TimeLog
 from penstock.flow import Step
 from penstock.ledger import TableChange, TableImage
@@ -59,6 +60,10 @@ class Operator(ABC):
 
     def probe(self, rows: pl.DataFrame) -> None:
         """Compute the author's expressions on rows, for nothing but the error that they may raise."""
+
+    def layout(self) -> list[StateLayout]:
+        """What is in its tables, for the comparison with another version of the flow."""
+        return [layout_of(self.place.step, table) for table in self.tables]
 
     def changes(self) -> list[TableChange]:
         """What changed in the tables since the last call."""

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from penstock.analysis import StateFact, StateLayout
 from penstock.engine.batch import Batch, Epoch, Watermarks
 from penstock.engine.expiry import NEVER_US
 from penstock.engine.index import ABSENT
 from penstock.engine.keyed import KeyedTable
 from penstock.engine.operators.contract import TIME, Operator, Place, with_time
+from penstock.engine.operators.layouts import duration_fact, layout_of
 from penstock.engine.operators.windows import punctual
 from penstock.engine.timelog import EXPIRES
 from penstock.flow import ops
@@ -45,6 +47,16 @@ class Deduplicated(Operator):
         if self._within_us is not None and marks.after_us is not None:
             self._table.delete(self._table.due(marks.after_us))
         return Batch(result)
+
+    def layout(self) -> list[StateLayout]:
+        """The keys that were seen. Those that are remembered for ever have no time that one could go by."""
+        within_us = self._within_us
+        facts = [duration_fact("within", within_us, "structure" if within_us is None else "time")]
+        if within_us is None:
+            return [layout_of(self.place.step, self._table, facts=facts)]
+        facts.append(StateFact("event time", self._event_time, "meaning"))
+        base, after_us = SEEN, 2 * within_us
+        return [layout_of(self.place.step, self._table, facts=facts, expires_base=base, expires_after_us=after_us)]
 
     def _for_ever(self, rows: pl.DataFrame) -> pl.DataFrame:
         first = rows.unique(self._keys, keep="first", maintain_order=True)

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from penstock.analysis import StateFact, StateLayout
 from penstock.engine.batch import END_US, Batch, Epoch, Watermarks
 from penstock.engine.expiry import NEVER_US
 from penstock.engine.keyed import hash_rows
 from penstock.engine.operators.contract import TIME, Operator, Place, StateTable, with_time
+from penstock.engine.operators.layouts import duration_fact, layout_of
 from penstock.engine.timelog import EXPIRES, TimeLog
 from penstock.errors import DefinitionError
 from penstock.flow import ops
@@ -41,6 +43,11 @@ class Runs:
 
     def __len__(self) -> int:
         return sum(run.height for run in self._runs)
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns of the rows, with their times."""
+        return self._schema
 
     def append(self, rows: pl.DataFrame) -> None:
         """Remember rows (with `__time` and `__expires`). Rows with a null key never match and are not kept."""
@@ -181,6 +188,35 @@ class IntervalJoined(Operator):
                 side.drop(marks.after_us)
         return Batch(pl.concat(results))
 
+    def layout(self) -> list[StateLayout]:
+        """The rows of both sides that can find a partner; of a left join also those that found none yet."""
+        step, operation = self.place.step, self._operation
+        found = []
+        for side, (part, table) in enumerate(zip(("left", "right"), self._sides, strict=True)):
+            keys = [pair[side] for pair in operation.on]
+            reach = self._reach_us(side)
+            facts = [
+                StateFact("join key", keys, "meaning", ", ".join(keys)),
+                # Rows that never go have no time.
+                duration_fact("within", reach, "time" if self._timed else "structure"),
+            ]
+            if self._timed:
+                facts.append(StateFact("event time", self.place.inputs[side].event_time, "meaning"))
+            if side == 0:
+                facts.append(StateFact("how", operation.how, "meaning" if operation.how == "inner" else "nothing"))
+            after_us = None if reach is None else max(reach, 0) + 1
+            found.append(layout_of(step, table, part=part, facts=facts, expires_base=TIME, expires_after_us=after_us))
+        for part, log in (("waiting", self._waiting), ("matched", self._matched)):
+            if log is not None:
+                after_us = max(operation.upper_us or 0, 0) + 1
+                facts = [duration_fact("within", operation.upper_us)]
+                found.append(layout_of(step, log, part=part, facts=facts, expires_after_us=after_us))
+        return found
+
+    def _reach_us(self, side: int) -> int | None:
+        """How much later than a row of this side its partner may be; None: at any time."""
+        return self._operation.upper_us if side == 0 else _negative(self._operation.lower_us)
+
     @property
     def holds_us(self) -> int:
         """A pair, and a left row that stayed alone, has the time of its left row, which may have waited for long."""
@@ -197,7 +233,7 @@ class IntervalJoined(Operator):
         if not self._timed or column is None:
             return rows.with_columns(pl.lit(0, pl.Int64).alias(TIME), pl.lit(NEVER_US, pl.Int64).alias(EXPIRES))
         timed = with_time(rows, column, self.place.name, epoch)
-        reach = self._operation.upper_us if side == 0 else _negative(self._operation.lower_us)
+        reach = self._reach_us(side)
         # A partner at exactly time + reach counts, so the row is needed until the watermark has passed that.
         expires = pl.col(TIME) + max(reach, 0) + 1 if reach is not None else pl.lit(NEVER_US, pl.Int64)
         timed = timed.with_columns(expires.alias(EXPIRES))

@@ -9,12 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from penstock.analysis import to_schema
+from penstock.analysis import StateColumn, StateLayout, to_schema
 from penstock.engine.batch import Batch, Epoch, Watermarks, row_json
 from penstock.engine.expiry import NEVER_US
 from penstock.engine.index import ABSENT
 from penstock.engine.keyed import KeyedTable
 from penstock.engine.operators.contract import Operator, Place
+from penstock.engine.operators.layouts import duration_fact, layout_of
 from penstock.engine.python_rows import dicts_of, frame_of
 from penstock.flow import ops
 
@@ -107,6 +108,16 @@ class Processed(Operator):
         for position, error in refused:
             epoch.dead_row(self.place.name, error, row_json(out[position]))
         return Batch(frame)
+
+    def layout(self) -> list[StateLayout]:
+        """The state that the author declared, by key, and the keys with a timer of the clock."""
+        step, ttl_us = self.place.step, self._operation.ttl_us
+        columns = {name: StateColumn(name, dtype, "state") for name, dtype in self._state.items()}
+        facts = [duration_fact("ttl", ttl_us)]
+        return [
+            layout_of(step, self._table, columns=columns, facts=facts, expires_after_us=ttl_us),
+            layout_of(step, self._clocked, part="processing", expires_base=PROCESSING, expires_after_us=0),
+        ]
 
     def due_us(self) -> int | None:
         """When the next processing-time timer is due."""

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from penstock.analysis import StateFact, StateLayout
 from penstock.engine.aggregates import Aggregation, decompose
 from penstock.engine.batch import Batch, Epoch, Watermarks
 from penstock.engine.index import ABSENT, Slots
 from penstock.engine.keyed import KeyedTable
 from penstock.engine.operators.contract import TIME, Operator, Place, with_time
+from penstock.engine.operators.layouts import columns_of_partials, duration_fact, layout_of
 from penstock.engine.operators.windows import END, START, punctual
 from penstock.engine.timelog import EXPIRES
 from penstock.errors import DefinitionError
@@ -67,6 +69,24 @@ class Sessions(Operator):
         if marks.after_us is None or marks.after_us == marks.before_us:
             return Batch(self.place.result.schema.to_frame())
         return Batch(self._close(marks.after_us))
+
+    def layout(self) -> list[StateLayout]:
+        """The open sessions of each key."""
+        columns = columns_of_partials(self._parts, self._table.schema)
+        facts = [
+            duration_fact("session gap", self._gap_us, "meaning"),
+            StateFact("event time", self._event_time, "meaning"),
+        ]
+        kept = layout_of(
+            self.place.step,
+            self._table,
+            operator="session",
+            columns=columns,
+            facts=facts,
+            expires_base=LAST,
+            expires_after_us=self._gap_us,
+        )
+        return [kept]
 
     def probe(self, rows: pl.DataFrame) -> None:
         """Compute the partials."""

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from penstock.analysis import StateFact, StateLayout
 from penstock.engine.batch import Batch, Epoch, Watermarks
 from penstock.engine.index import ABSENT, Slots
 from penstock.engine.keyed import KeyedTable
 from penstock.engine.operators.contract import Operator, Place
+from penstock.engine.operators.layouts import duration_fact, layout_of, order_fact
 from penstock.engine.operators.ranking import contenders
 from penstock.flow import ops
 
@@ -59,6 +61,19 @@ class Top(Operator):
         if ttl_us is None:
             self._table.upsert(changed.select(self._table.schema.names()))
         return Batch(self._shown(changed), self._shown(before))
+
+    def layout(self) -> list[StateLayout]:
+        """The rows of each key by rank."""
+        operation = self._operation
+        facts = [
+            StateFact("n", operation.n, "grows"),
+            order_fact(self._by, self._descending),
+            StateFact(
+                "ties", int(self._is_latest), "meaning", "the last stays" if self._is_latest else "the first stays"
+            ),
+            duration_fact("ttl", operation.ttl_us),
+        ]
+        return [layout_of(self.place.step, self._table, facts=facts, expires_after_us=operation.ttl_us)]
 
     def _ranked(self, rows: pl.DataFrame, *, presorted: bool = False) -> pl.DataFrame:
         """The first n rows of each key, ranked from 1 on. Ties: who came first; for `latest`, who came last."""

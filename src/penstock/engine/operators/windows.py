@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from penstock.analysis import StateColumn, StateFact, StateLayout
 from penstock.engine.aggregates import decompose
 from penstock.engine.batch import BEGINNING_US, Batch, Epoch, Watermarks
 from penstock.engine.operators.contract import TIME, Operator, Place, with_time
+from penstock.engine.operators.layouts import columns_of_partials, layout_of, order_fact
 from penstock.engine.operators.ranking import contenders
 from penstock.engine.timelog import EXPIRES, TimeLog
 from penstock.errors import DefinitionError
-from penstock.flow import Sliding, Tumbling, Window, ops
+from penstock.flow import Sliding, Tumbling, Window, duration_text, ops
 
 __all__ = ["END", "PANE", "START", "Panes", "WindowedAggregate", "WindowedTop", "WindowsJoined"]
 
@@ -44,6 +46,15 @@ class Panes:
         raise DefinitionError(
             "session windows can be aggregated, not joined or ranked", step=step, hint="use a tumbling window"
         )
+
+    def facts(self, window: Window, event_time: str) -> list[StateFact]:
+        """What rows by pane hang on: the panes, and the column that assigned them."""
+        value = [self.size_us, self.every_us, self.offset_us]
+        text = f"{window}" + (f" offset {duration_text(self.offset_us)}" if self.offset_us else "")
+        return [
+            StateFact("window", value, "structure", text),
+            StateFact("event time", event_time, "meaning"),
+        ]
 
     def assign(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows (with `__time`) with their pane and the time when the last window of the pane closes."""
@@ -100,6 +111,7 @@ class WindowedAggregate(Operator):
 
     def __init__(self, place: Place, operation: ops.WindowAggregate) -> None:
         self._panes = Panes.of(operation.window, place.name)
+        self._window = operation.window
         self._keys = list(operation.keys)
         self._aggregates: Mapping[str, pl.Expr] = operation.aggregates
         event_time = place.inputs[0].event_time
@@ -131,6 +143,24 @@ class WindowedAggregate(Operator):
         results = self._results(marks)
         self._log.drop(marks.after_us)
         return Batch(results)
+
+    def layout(self) -> list[StateLayout]:
+        """The partials by key and pane, or the rows by pane where an aggregate needs all of them."""
+        facts = self._panes.facts(self._window, self._event_time)
+        columns = {name: StateColumn(name, self._log.schema[name], "key") for name in self._keys}
+        if self._parts is not None:
+            columns |= columns_of_partials(self._parts, self._log.schema)
+        return [
+            layout_of(
+                self.place.step,
+                self._log,
+                operator="window" if self._parts is not None else "window of rows",
+                columns=columns,
+                facts=facts,
+                expires_base=PANE,
+                expires_after_us=self._panes.size_us,
+            )
+        ]
 
     def probe(self, rows: pl.DataFrame) -> None:
         """Compute the aggregates, or their partials."""
@@ -213,6 +243,19 @@ class WindowedTop(Operator):
         """When the next window closes."""
         return self._panes.next_close(self._log)
 
+    def layout(self) -> list[StateLayout]:
+        """The rows of each pane that can be among the first."""
+        operation = self._operation
+        facts = [
+            *self._panes.facts(operation.window, self._event_time),
+            StateFact("n", operation.n, "grows"),
+            StateFact("ties", int(operation.ties), "grows", "kept" if operation.ties else "not kept"),
+            order_fact(operation.by, operation.descending),
+        ]
+        return [
+            layout_of(self.place.step, self._log, facts=facts, expires_base=PANE, expires_after_us=self._panes.size_us)
+        ]
+
     def _candidates(self, rows: pl.DataFrame) -> pl.DataFrame:
         return self._first(rows, PANE)
 
@@ -270,6 +313,21 @@ class WindowsJoined(Operator):
     def closes_us(self) -> int | None:
         """When the next window closes."""
         return min((time for log in self._logs if (time := self._panes.next_close(log)) is not None), default=None)
+
+    def layout(self) -> list[StateLayout]:
+        """The rows of both sides by pane."""
+        size_us = self._panes.size_us
+        return [
+            layout_of(
+                self.place.step,
+                log,
+                part=part,
+                facts=self._panes.facts(self._operation.window, event_time),
+                expires_base=PANE,
+                expires_after_us=size_us,
+            )
+            for part, log, event_time in zip(("left", "right"), self._logs, self._times, strict=True)
+        ]
 
     def _join(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         operation, schema = self._operation, self.place.result.schema
