@@ -45,14 +45,16 @@ BROAD_EXCEPT_ALLOWED: Mapping[str, str] = {
     "src/penstock/analysis/functions.py:map_batches_schema": "tries the author's function, which may raise anything",
     "src/penstock/control/member.py:_guarded": "the supervised process: whatever comes is its log's last line",
     "src/penstock/control/loading.py:_load_module": "runs the author's module, SystemExit and all",
+    "src/penstock/control/supervising/server.py:Server._step": "the server's loop: no flow ends by a bug in it",
     "src/penstock/engine/isolate.py:isolate.attempt": "the epoch loop meets the author's code: a bad row raises",
-    "src/penstock/engine/computing.py:Computation._run": "the epoch loop: what no step foresaw stops the flow with its name",
+    "src/penstock/engine/computing.py:Computation._run": "the epoch loop: what no step foresaw stops it with its name",
     "src/penstock/engine/operators/process.py:Processed._done": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:flat_mapped": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:_mapped_carefully": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:_mapped_chunk": "the epoch loop meets the author's code",
     "src/penstock/interfaces/cli/main.py:_guarded": "CLI main: whatever comes is shown to a person",
     "src/penstock/interfaces/cli/run.py:_Run._work": "the run's thread hands whatever comes to CLI main",
+    "src/penstock/interfaces/cli/up.py:_Running._work": "the server's thread hands whatever comes to CLI main",
 }
 
 DYNAMIC_IMPORT_ALLOWED: Mapping[str, str] = {

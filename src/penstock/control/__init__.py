@@ -18,6 +18,15 @@ from penstock.control.project import (
 from penstock.control.reset import Removal, plan_reset, reset_here
 from penstock.control.running import PreparedRun, locate, prepare, run_here
 from penstock.control.sql import LEDGER_VIEWS, QueryResult, SqlSession
+from penstock.control.supervising.crew import Crew
+from penstock.control.supervising.policy import RestartPolicy
+from penstock.control.supervising.presence import ServerFacts, read_server
+from penstock.control.supervising.schedule import CatchUp, Schedule, next_us
+from penstock.control.supervising.server import Server
+from penstock.control.supervising.status import FlowStatus, flow_statuses, is_there, living_server, member_values
+from penstock.control.supervising.supervisor import Duty, Settings
+from penstock.control.supervising.watchdog import Limits, bytes_of
+from penstock.control.supervising.wishes import Wisher
 from penstock.control.tables import TableFacts, environment_tables, flow_folder
 from penstock.control.version_environments import python_of
 
@@ -27,40 +36,58 @@ __all__ = [
     "Binding",
     "Bound",
     "Bundle",
+    "CatchUp",
+    "Crew",
+    "Duty",
     "Environment",
     "FlowFile",
+    "FlowStatus",
+    "Limits",
     "LoadedFlow",
     "PreparedRun",
     "Project",
     "QueryResult",
     "Removal",
+    "RestartPolicy",
+    "Schedule",
+    "Server",
+    "ServerFacts",
+    "Settings",
     "SqlSession",
     "TableFacts",
     "Target",
+    "Wisher",
     "bare_project",
     "bind",
     "bundle_of",
     "bundles",
+    "bytes_of",
     "environment_tables",
     "find_flow",
     "find_project",
     "flow_folder",
     "flow_lock",
+    "flow_statuses",
     "has_ledger",
     "inspect_flow",
+    "is_there",
     "known_flows",
+    "living_server",
     "load_bundle",
     "load_flow",
     "load_project",
     "locate",
     "lock_holder",
     "make_bundle",
+    "member_values",
+    "next_us",
     "opened_ledger",
     "plan_reset",
     "prepare",
     "project_for",
     "python_of",
     "read_ledger",
+    "read_server",
     "reset_here",
     "run_here",
     "source_schemas",

@@ -49,8 +49,8 @@ class End:
 
     `epoch`: the one after the last committed, so the one that it died in. `working`: whether that one had begun, or its
     state was being loaded. `code`: the error's, of `penstock.errors`. `lived_us`: from its start. `wish_us`: which
-    desired state it was to fulfil (`Desired.changed_us`). `led`: whether it was to lead. `due_us`: which scheduled run
-    it was.
+    desired state it was to fulfil (`Desired.changed_us`), with `version`. `led`: whether it was to lead. `due_us`:
+    which scheduled run it was.
     """
 
     outcome: Outcome
@@ -65,6 +65,7 @@ class End:
     wish_us: int = 0
     led: bool = True
     due_us: int | None = None
+    version: str = ""
 
     @property
     def is_bad(self) -> bool:
@@ -134,6 +135,7 @@ def end_of(
         wish_us=wish_us,
         led=member.wish.get("role") != "follow" and facts.get("role") != "following",
         due_us=member.wish.get("due_us"),
+        version=member.version,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from penstock.clock import Clock, SystemClock
 from penstock.control.bundles import bundle_of
@@ -14,24 +16,46 @@ from penstock.control.supervising.launching import COMMAND, Launcher
 from penstock.control.supervising.presence import Presence
 from penstock.control.supervising.processes import SystemProcesses
 from penstock.control.supervising.supervisor import Duty, Settings, Supervisor
-from penstock.errors import FlowBusy, PenstockError
+from penstock.control.version_environments import python_of
+from penstock.errors import ConfigError, FlowBusy, PenstockError
 from penstock.ledger import Event, Ledger
 
 __all__ = ["Server", "find_versions"]
 
 PAUSE_S = 0.2
 LEASE_S = 5.0
+_PYTHON_PATIENCE_S = 1.0
+
+
+class _Versions:
+    """Finds the code of a version, and its Python. Packages that have to be installed first hold up no other flow."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._makers = ThreadPoolExecutor(1, thread_name_prefix="penstock-packages")
+        self._pythons: dict[str, Future[Path]] = {}
+
+    def __call__(self, flow: str, version: str) -> Code:
+        if not version:
+            return Code(self._environment.root)
+        bundle = bundle_of(self._environment, flow, version)
+        if bundle.lock is None:
+            return Code(self._environment.root)
+        found = self._pythons.get(version) or self._makers.submit(python_of, bundle)
+        self._pythons[version] = found
+        try:
+            python = found.result(_PYTHON_PATIENCE_S)
+        except TimeoutError:
+            raise ConfigError(f"the packages of version {version} are being installed", flow=flow) from None
+        except ConfigError:
+            del self._pythons[version]
+            raise
+        return Code(self._environment.root, python=str(python))
 
 
 def find_versions(environment: Environment) -> Finder:
     """The finder of an environment's versions; the version "" is the working tree."""
-
-    def find(flow: str, version: str) -> Code:
-        if version:
-            bundle_of(environment, flow, version)
-        return Code(environment.root)
-
-    return find
+    return _Versions(environment)
 
 
 class Server:

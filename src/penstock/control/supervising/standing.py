@@ -24,8 +24,8 @@ def is_leader(member: Member) -> bool:
 
 
 def own_ends(ends: Sequence[End], desired: Desired) -> list[End]:
-    """The ends that belong to the present wish; saying it again begins anew."""
-    return [end for end in ends if end.wish_us == desired.changed_us]
+    """The ends that belong to the present wish; saying it again, or wishing another version, begins anew."""
+    return [end for end in ends if (end.wish_us, end.version) == (desired.changed_us, desired.version)]
 
 
 def is_over(ends: Sequence[End], desired: Desired) -> bool:

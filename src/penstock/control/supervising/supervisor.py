@@ -37,7 +37,7 @@ __all__ = ["Duty", "Settings", "Supervisor"]
 
 _PROMOTION_S = 10.0
 _STARTING_STATES = ("loading", "migrating")
-_REFUSED_FIRST_S = 5.0
+_REFUSED_S = 2.0
 
 
 class Duty(Protocol):
@@ -280,7 +280,7 @@ class Supervisor:
         ]
 
     def _keep_standby(self, case: _Case, leader: Member | None) -> None:
-        wanted = bool(case.desired.options.get("standby")) and case.desired.want is Want.RUNNING
+        wanted = bool(case.desired.options.get("standby")) and case.desired.want in (Want.RUNNING, Want.PAUSED)
         standbys = [member for member in self._standbys(case) if member.wish.get("role") != "stop"]
         missing = wanted and not standbys and leader is not None and leader.facts.get("role") == "leading"
         if missing and self._clock.now_us() >= self._standby_us(case):
@@ -317,7 +317,7 @@ class Supervisor:
                 target=str(options.get("target") or ""),
             )
         except ConfigError as error:
-            self._refused_s[case.flow] = now_s + _REFUSED_FIRST_S
+            self._refused_s[case.flow] = now_s + _REFUSED_S
             self._say(case.flow, error.message)
             return
         self._tell(case.flow, f"started: {'it leads' if role == 'lead' else 'a standby'}")

@@ -23,11 +23,12 @@ __all__ = ["Wisher"]
 class Wisher:
     """Says what should be of flows, in the name of `who`. Raises ConfigError, FlowBusy, LedgerError."""
 
-    def __init__(self, ledger: Ledger, environment: Environment, clock: Clock, *, who: str = "") -> None:
+    def __init__(self, ledger: Ledger, environment: Environment, clock: Clock, *, who: str = "", why: str = "") -> None:
         self._ledger = ledger
         self._environment = environment
         self._clock = clock
         self._who = who or getpass.getuser()
+        self._why = why
 
     @property
     def _option(self) -> str:
@@ -110,7 +111,7 @@ class Wisher:
         before = self._ledger.operations.desired(desired.flow)
         # Ends are counted for the wish that they belong to, by this number: it never comes twice.
         now_us = max(self._clock.now_us(), 0 if before is None else before.changed_us + 1)
-        said = replace(desired, who=self._who, changed_us=now_us)
+        said = replace(desired, who=self._who, why=self._why, changed_us=now_us)
         self._ledger.operations.desire(said)
         return said
 

@@ -44,6 +44,15 @@ class Verb:
 VERBS: Mapping[str, Verb] = {
     "init": Verb("penstock.interfaces.cli.init", "Make a project: a flow, seed data, environments, a test, a README."),
     "run": Verb("penstock.interfaces.cli.run", "Run a flow here, until its input ends or you press Ctrl-C."),
+    "up": Verb("penstock.interfaces.cli.up", "Start the server: it runs flows, restarts those that die, answers REST."),
+    "down": Verb("penstock.interfaces.cli.down", "End the server, and stop its flows cleanly."),
+    "status": Verb("penstock.interfaces.cli.status", "Tell what flows should do, what they do, and what is wrong."),
+    "start": Verb("penstock.interfaces.cli.start", "Let the server run a flow, from now on."),
+    "stop": Verb("penstock.interfaces.cli.stop", "Let a flow finish its epoch and end."),
+    "pause": Verb("penstock.interfaces.cli.pause", "Let a flow's process stay with its state, and plan no epoch."),
+    "resume": Verb("penstock.interfaces.cli.resume", "Let a paused flow go on."),
+    "drain": Verb("penstock.interfaces.cli.drain", "Let a flow read what is there now, and end."),
+    "schedule": Verb("penstock.interfaces.cli.schedule", "Let a flow run by the clock."),
     "show": Verb(
         "penstock.interfaces.cli.show", "Draw the steps of a flow, check its columns, say what it is bound to."
     ),

@@ -10,7 +10,7 @@ import typer
 from penstock.control import Environment, Project, find_flow, known_flows, project_for, read_ledger
 from penstock.errors import ConfigError, did_you_mean
 
-__all__ = ["AsJson", "EnvironmentName", "FlowName", "ProjectFolder", "environment_of", "flow_in_ledger"]
+__all__ = ["AsJson", "EnvironmentName", "FlowName", "ProjectFolder", "environment_of", "flow_in_ledger", "given_params"]
 
 FlowName: TypeAlias = Annotated[
     str, typer.Argument(metavar="FLOW", help="Name of a flow, path/to/file.py, or path/to/file.py:variable.")
@@ -36,6 +36,17 @@ def environment_of(folder: Path, name: str) -> tuple[Project, Environment]:
     """The project around a folder and its environment. Raises ConfigError."""
     project = project_for(folder)
     return project, project.environment(name)
+
+
+def given_params(given: list[str]) -> dict[str, str]:
+    """What `--set` gave, by name. Raises ConfigError."""
+    params = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--set {text!r} is not KEY=VALUE", hint="write for example --set vat=0.19")
+        params[name.strip()] = value
+    return params
 
 
 def flow_in_ledger(asked: str, folder: Path, environment_name: str) -> tuple[str, Environment]:

@@ -26,7 +26,7 @@ from penstock.control import (
 from penstock.engine import Progress, RunOptions, RunResult, StopSignal
 from penstock.errors import ConfigError
 from penstock.interfaces.cli.interrupts import Interrupts
-from penstock.interfaces.cli.options import EnvironmentName, FlowName, ProjectFolder
+from penstock.interfaces.cli.options import EnvironmentName, FlowName, ProjectFolder, given_params
 from penstock.interfaces.cli.progress import STOPPING, Panel, plain_line
 from penstock.interfaces.cli.screen import error_screen, screen
 from penstock.interfaces.cli.summary import print_summary
@@ -67,7 +67,7 @@ def command(
     """
     target = find_flow(flow, project)
     environment = target.project.environment(env)
-    prepared = prepare(load_flow(target, environment, _params(set_ or [])), environment)
+    prepared = prepare(load_flow(target, environment, given_params(set_ or [])), environment)
     if dry_run and not reset:
         raise ConfigError("--dry-run says what --reset would remove", hint="add --reset, or see: penstock show FLOW")
     if reset and not _reset(prepared, environment, yes=yes, dry_run=dry_run):
@@ -143,16 +143,6 @@ class _Run:
                 last, printed_s = progress.phase, self._clock.stopwatch_s()
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
-
-
-def _params(given: list[str]) -> dict[str, str]:
-    params = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--set {text!r} is not KEY=VALUE", hint="write for example --set vat=0.19")
-        params[name.strip()] = value
-    return params
 
 
 def _reset(prepared: PreparedRun, environment: Environment, *, yes: bool, dry_run: bool) -> bool:

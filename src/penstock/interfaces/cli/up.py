@@ -1,0 +1,162 @@
+"""`penstock up`: the server of an environment, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from threading import Lock, Thread
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from penstock.clock import Clock, SystemClock
+from penstock.control import Environment, Limits, Server, Settings, opened_ledger, read_server
+from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
+from penstock.interfaces.cli.screen import time_text
+from penstock.interfaces.http import DEFAULT_PORT, Listener, kept_token, make_app
+from penstock.ledger import Ledger
+
+__all__ = ["END_SERVER", "END_SERVER_AND_FLOWS", "command"]
+
+END_SERVER = signal.SIGUSR1
+END_SERVER_AND_FLOWS = signal.SIGUSR2
+"""What `penstock down` sends: a service manager's SIGTERM must not stop flows, and Ctrl-C can't say what it means."""
+
+_TOKEN = "PENSTOCK_TOKEN"  # noqa: S105 - the name of a variable
+_LOOK_EVERY_S = 0.2
+
+
+def command(
+    *,
+    env: EnvironmentName = "dev",
+    port: Annotated[
+        int | None,
+        typer.Option("--port", "-p", min=0, max=65_535, help=f"Where it listens, {DEFAULT_PORT} where free; 0: any."),
+    ] = None,
+    stop_flows: Annotated[
+        bool | None,
+        typer.Option(
+            "--stop-flows/--keep-flows",
+            help="Whether its flows end with it. Else: with Ctrl-C they do, with SIGTERM they go on.",
+        ),
+    ] = None,
+    spares: Annotated[
+        int, typer.Option("--spares", min=0, max=16, help="How many processes are kept warm for the next start.")
+    ] = 1,
+    hang_after: Annotated[
+        float, typer.Option("--hang-after", metavar="SECONDS", min=1, help="Restart flows whose epoch takes longer.")
+    ] = 600.0,
+    lease: Annotated[
+        float,
+        typer.Option("--lease", metavar="SECONDS", min=0.5, help="After so long another server may take its place."),
+    ] = 5.0,
+    new_token: Annotated[bool, typer.Option("--new-token", help="Make a new token; the old one ends.")] = False,
+    project: ProjectFolder = Path(),
+) -> None:
+    """Start the server: it runs the flows of an environment, restarts those that die, and answers REST requests.
+
+    Ctrl-C stops the flows cleanly, then the server; a second one leaves them running. SIGTERM ends the server alone.
+    What should run is kept: the next `penstock up` goes on with it, and finds flows that were left running.
+    """
+    _, environment = environment_of(project, env)
+    clock = SystemClock()
+    with opened_ledger(environment, clock) as ledger:
+        token, made = kept_token(environment.folder, given=os.environ.get(_TOKEN), renew=new_token)
+        lines = _Lines(clock)
+        settings = Settings(limits=Limits(hang_after_s=hang_after), remote_s=lease)
+        server = Server(
+            environment, ledger, clock=clock, settings=settings, spares=spares, lease_s=lease, tell=lines.tell
+        )
+        leads = server.presence.keep()  # raises FlowBusy before anything listens
+        listener = Listener(make_app(environment, ledger, clock, token, wake=server.wake), port=port)
+        try:
+            server.listens_at(listener.url)
+            listener.start()
+            _greet(lines, environment, listener.url, made, leads=leads)
+            _Running(server, lines, ledger, stop_flows=stop_flows).watch()
+        finally:
+            listener.stop()
+
+
+def _greet(lines: _Lines, environment: Environment, url: str, made: str | None, *, leads: bool) -> None:
+    option = "" if environment.name == "dev" else f" --env {environment.name}"
+    lines.show(f"server of {environment.name} at {url}, process {os.getpid()}")
+    if made is not None:
+        lines.show(f"token (shown once, only its hash is kept): {made}")
+    if not leads:
+        other = read_server(environment.folder)
+        lines.show(f"waits: another server leads{'' if other is None else f' ({other})'}; takes over when that ends")
+    lines.show(f"let a flow run: penstock start FLOW{option}   look: penstock status{option}   end: Ctrl-C")
+
+
+class _Lines:
+    """What a server says. A terminal that is gone stops no server."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = Lock()
+
+    def tell(self, flow: str, line: str) -> None:
+        """A line with its time."""
+        self.show(f"{time_text(self._clock.now_us())[11:]}  {flow + '  ' if flow else ''}{line}")
+
+    def show(self, line: str) -> None:
+        """A line as it is."""
+        with self._lock:
+            try:
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+            except OSError:
+                return
+
+
+class _Running:
+    """The server in a thread of its own; signals come to the main one."""
+
+    def __init__(self, server: Server, lines: _Lines, ledger: Ledger, *, stop_flows: bool | None) -> None:
+        self._server = server
+        self._lines = lines
+        self._ledger = ledger
+        self._stop_flows = stop_flows
+        self._asked = False
+        self._error: BaseException | None = None
+
+    def watch(self) -> None:
+        """Wait for its end. Raises what ended it, where that was no signal."""
+        takes = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, END_SERVER, END_SERVER_AND_FLOWS)
+        before = {number: signal.signal(number, self._take) for number in takes}
+        worker = Thread(target=self._work, name="penstock-server", daemon=True)
+        try:
+            worker.start()
+            while worker.is_alive():
+                worker.join(_LOOK_EVERY_S)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            self._server.run()
+        except BaseException as error:
+            self._error = error
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if self._asked:
+            self._lines.show("the server ends; flows that have not stopped yet go on")
+            self._server.stop(flows=False)
+            return
+        self._asked = True
+        usual = number in (signal.SIGINT, END_SERVER_AND_FLOWS)
+        told = number in (END_SERVER, END_SERVER_AND_FLOWS)
+        flows = usual if told or self._stop_flows is None else self._stop_flows
+        self._lines.show(
+            "stopping the flows, then the server; once more leaves them running"
+            if flows
+            else "the server ends; flows go on"
+        )
+        self._server.stop(flows=flows)

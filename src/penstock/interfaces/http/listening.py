@@ -1,0 +1,68 @@
+"""The web server in a thread of its own, on a loopback address."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from threading import Thread
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from penstock.errors import ConfigError
+
+__all__ = ["DEFAULT_PORT", "Listener"]
+
+DEFAULT_PORT = 7654
+_HOST = "127.0.0.1"
+_STOP_S = 5.0
+
+
+class Listener:
+    """Answers requests from `start` to `stop`. `port`: None takes the usual one, or any where that is taken.
+
+    Raises ConfigError where the port can't be had.
+    """
+
+    def __init__(self, app: ASGIApp, *, port: int | None = None) -> None:
+        self._socket = _listening(port)
+        self.url = f"http://{_HOST}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=round(_STOP_S),
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = Thread(target=self._server.run, args=([self._socket],), name="penstock-http", daemon=True)
+
+    def start(self) -> None:
+        """Answer from now on; requests that came before have waited."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is being answered, and listen no more."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(2 * _STOP_S)
+        self._socket.close()
+
+
+def _listening(port: int | None) -> socket.socket:
+    for attempt in (DEFAULT_PORT, 0) if port is None else (port,):
+        found = socket.socket()
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            found.bind((_HOST, attempt))
+            found.listen(128)
+        except OSError as error:
+            found.close()
+            if error.errno != errno.EADDRINUSE or port is not None:
+                raise ConfigError(
+                    f"port {attempt} can't be had: {error.strerror}", hint="choose another: penstock up --port 0"
+                ) from error
+            continue
+        return found
+    raise AssertionError("port 0 is never taken")
