@@ -1,0 +1,1 @@
+"""The gate before a cut: what a new version does differently, and whether that may go on unattended."""
