@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from penstock.clock import ManualClock
 from penstock.errors import ConfigError, LedgerError
-from penstock.ledger import EpochPlan, EpochRecord, Resume, SegmentRef, open_ledger
-from penstock.ledger.migrations import LATEST
+from penstock.ledger import EpochPlan, EpochRecord, Resume, SegmentRef, Takeover, open_ledger
+from penstock.ledger.migrations import LATEST, STEPS, Kind
 from penstock.ledger.tables import control_tables, epoch_tables
 from tests.ledger.facts import FLOW, commit_epochs, plan
 
@@ -173,9 +173,67 @@ def test_a_ledger_of_version_1_is_read_and_continued(tmp_path: Path) -> None:
     assert [(found.id, found.error, found.offset) for found in ledger.dead_letters(FLOW)] == [
         (1, "ValueError", {"offset": 3})
     ]
+    assert [(found.status, found.detail) for found in ledger.dead_letters(FLOW)] == [("open", {})]
+    kept = ledger.savepoint(FLOW, why="before the change")
+    assert (kept.epoch, kept.version, kept.segments) == (1, "v1", (state,))
     ledger.commit(FLOW, EpochRecord(2, 5, "v2", plan_2))
     assert len(ledger.epochs(FLOW)) == 2
+    resume = ledger.take_over(FLOW, version="v3", holder="new", takeover=Takeover(5, 2, 2, (state,)))
+    assert (resume.generation, resume.state_epoch) == (6, 2)
+    assert [facts.version for facts in ledger.operations.versions(FLOW)] == ["v1", "v2", "v3"]
     ledger.close()
+
+
+def version_1_in_postgresql(connection: psycopg.Connection) -> None:
+    """The rows of the fixture files of version 1, in the tables that version 1 made in PostgreSQL."""
+    connection.execute("create schema penstock")
+    connection.execute("create table penstock.schema_version (version integer primary key, applied_us bigint not null)")
+    connection.execute("insert into penstock.schema_version values (1, 0)")
+    for statement in STEPS[1][Kind.POSTGRESQL]:
+        connection.execute(statement)
+    tables = {"control": ("flows", "generations", "versions"), "flow": ("head", "epochs", "segments", "dead_letters")}
+    for dump, names in tables.items():
+        with closing(sqlite3.connect(":memory:")) as file:
+            file.executescript((FIXTURES / f"v1_{dump}.sql").read_text())
+            file.row_factory = sqlite3.Row
+            rows = [(name, dict(row)) for name in names for row in file.execute(f"select * from {name}")]
+        for name, row in rows:
+            values = {"env": "dev", "flow": FLOW, **row}
+            columns = [column for column in values if column not in ("one", "id")]
+            quoted, marks = ", ".join(f'"{column}"' for column in columns), ", ".join(["%s"] * len(columns))
+            insert = f"insert into penstock.{name} ({quoted}) values ({marks})"
+            connection.execute(insert, [values[column] for column in columns])
+
+
+def test_a_postgresql_ledger_of_version_1_is_read_and_continued(postgres_dsn: str, tmp_path: Path) -> None:
+    """What version 1 wrote to PostgreSQL says the same after the migration, and the flow is handed over from there."""
+    with psycopg.connect(postgres_dsn) as connection:
+        version_1_in_postgresql(connection)
+    ledger = open_ledger(postgres_dsn, env="dev", clock=ManualClock(), folder=tmp_path)
+    standing = ledger.standing(FLOW)
+    resume = ledger.take_over(FLOW, version="v2", holder="new", takeover=Takeover(4, 1, 0, ()))
+    kept = ledger.savepoints(FLOW)
+    letters = ledger.dead_letters(FLOW)
+    ledger.close()
+
+    assert standing is not None
+    assert (standing.generation, standing.last_epoch, standing.branch, standing.rewrite) == (4, 1, 0, None)
+    assert resume.last is not None
+    assert (resume.generation, resume.last.epoch, resume.state_epoch, resume.segments) == (5, 1, 0, ())
+    assert [(one.epoch, one.version, len(one.segments)) for one in kept] == [(1, "v1", 1)]
+    assert [(found.error, found.status) for found in letters] == [("ValueError", "open")]
+
+
+def test_an_older_penstock_may_go_on_while_a_newer_one_looks(tmp_path: Path) -> None:
+    """A process of version 1 that commits after the migration knows nothing of new columns: its files still count."""
+    file = small_ledger(tmp_path)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("update head set last_epoch = 7, state_epoch = 7")
+    ledger = open_ledger(tmp_path, env="dev", clock=ManualClock())
+    resume = ledger.claim(FLOW, version="v1", holder="test")
+    ledger.close()
+
+    assert resume.state_epoch == 7
 
 
 def test_tables_are_what_the_migrations_make(tmp_path: Path, postgres_dsn: str) -> None:

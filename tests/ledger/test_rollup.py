@@ -9,7 +9,7 @@ import pytest
 
 from penstock.clock import ManualClock
 from penstock.errors import LedgerError
-from penstock.ledger import Ledger, open_ledger, rollup
+from penstock.ledger import Ledger, Rewrite, Takeover, open_ledger, rollup
 from penstock.ledger.databases import FlowDatabase
 from tests.ledger.facts import FLOW, Open, commit_epochs, plan, record
 
@@ -103,6 +103,28 @@ def test_a_killed_roll_up_loses_nothing_and_doubles_nothing(
     again.roll_up(FLOW, 31)
     assert again.epochs(FLOW) == expected
     assert sum(pl.read_parquet(file).height for file in tmp_path.rglob("epochs-*")) == 30
+
+
+def test_rows_that_an_undo_replaced_meanwhile_are_not_rolled_up(
+    busy: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A roll-up that read rows before an undo ended does not register them: the file would hold what is no fact."""
+    real = rollup._write
+
+    def undo_first(file: Path, rows: list[tuple[int, int, str]], flow: str) -> None:
+        real(file, rows, flow)
+        monkeypatch.setattr(rollup, "_write", real)
+        asked = Rewrite("undo", 8, 0, "v0", "s")
+        resume = busy.take_over(FLOW, version="v0", holder="good", takeover=Takeover(1, 40, rewrite=asked))
+        assert resume.rewrite is not None
+        good = [record(epoch, 2, rows_late=7) for epoch in range(8, 41)]
+        busy.finish_rewrite(FLOW, 2, resume.rewrite, good, ())
+
+    monkeypatch.setattr(rollup, "_write", undo_first)
+    assert busy.roll_up(FLOW, 15) == 0
+    assert busy.roll_up(FLOW, 15) == 14
+    assert files(tmp_path) == ["epochs-1-10.parquet", "epochs-11-14.parquet"]
+    assert [found.rows_late for found in busy.epochs(FLOW)] == [1] * 7 + [7] * 33
 
 
 def test_a_missing_or_damaged_file_is_named(busy: Ledger, tmp_path: Path) -> None:

@@ -251,6 +251,39 @@ def test_leftovers_of_a_crash_go(tmp_path: Path) -> None:
     assert kept == {entry.name for entry in tmp_path.iterdir()}
 
 
+def test_a_store_that_is_not_tidy_leaves_the_files_of_others(tmp_path: Path) -> None:
+    """What lies in the folder may be another member's: only what this store read, wrote or once kept may go."""
+    leader, ref, _ = _local(tmp_path)
+    other = leader.write(2, 2, [keyed(k=[2], v=[1])])
+    unknown = leader.write(3, 3, [keyed(k=[3], v=[1])])
+    half = tmp_path / "000000000003-000000000003-x.state.0.tmp"
+    half.write_bytes(b"half")
+    follower = LocalStateStore(tmp_path, tidy=False)
+    follower.load([ref])
+    mine = [follower.write(epoch, epoch, [keyed(k=[epoch], v=[1])]) for epoch in (2, 3)]
+    merged = follower.write(0, 3, [keyed(k=[1], v=[1])])
+
+    assert follower.prune([ref, *mine]) == 0
+    assert follower.prune([merged, other]) == 3, "the one that was read, and the two that were merged"
+    assert follower.prune([merged]) == 1, "what was once kept"
+    assert half.exists()
+    assert leader.load([unknown])["counts"].rows.rows() == [(3, 1)]
+    assert follower.load([merged])["counts"].rows.rows() == [(1, 1)]
+
+
+def test_what_another_process_wrote_goes_once_it_was_named(tmp_path: Path) -> None:
+    """After a takeover the leader prunes files of the one before, which the ledger named and names no more."""
+    old, ref, file = _local(tmp_path)
+    new = LocalStateStore(tmp_path, tidy=False)
+    mine = new.write(0, 2, [keyed(k=[1], v=[2])])
+
+    assert new.prune([ref, mine]) == 0
+    assert file.exists()
+    assert new.prune([mine]) == 1
+    with pytest.raises(CorruptState, match="is missing"):
+        old.load([ref])
+
+
 def test_a_fenced_process_deletes_nothing_of_its_successor(tmp_path: Path) -> None:
     """A process that froze before it pruned, with an old list of what to keep, spares files that it never knew."""
     frozen, ref, _ = _local(tmp_path)
