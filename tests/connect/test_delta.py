@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
@@ -389,6 +391,92 @@ def test_vacuum_keeps_what_an_undo_needs(tmp_path: Path) -> None:
     sink.retract(3, 1)
 
     assert numbers_in(tmp_path) == [1, 3]
+
+
+def test_epochs_are_replaced_in_one_commit(tmp_path: Path) -> None:
+    """However many epochs: one version, whose note says which file is of which; repeated, it is none."""
+    sink = sink_at(tmp_path)
+    sink.open(1)
+    for epoch in range(1, 5):
+        sink.write(epoch, 1, rows(epoch))
+    before = DeltaTable(tmp_path / "t").version()
+    changes = [(epoch, rows(10 * epoch)) for epoch in range(2, 7)]
+    sink.replace(2, 1, iter(changes))
+    again = sink.replace(2, 1, iter(changes))
+
+    assert DeltaTable(tmp_path / "t").version() == before + 1
+    assert again["repeated"]
+    assert numbers_in(tmp_path, before) == [1, 2, 3, 4]
+    assert numbers_in(tmp_path) == [1, 20, 30, 40, 50, 60]
+    commit = read_commit(tmp_path / "t", before + 1)
+    assert commit is not None
+    note = commit.note("orders", "write")
+    assert note is not None
+    assert note.epoch == 6
+    assert note.replacement is not None
+    assert [part.epoch for part in note.replacement.parts] == [2, 3, 4, 5, 6]
+    assert len(list((tmp_path / "t").glob("*.parquet"))) == 4 + 5
+
+
+def test_files_that_never_were_live_survive_for_an_undo(tmp_path: Path) -> None:
+    """What an epoch of a replacement wrote and a later one wrote anew comes back, after vacuum and compaction too."""
+    sink = sink_at(tmp_path, KEYED, ("k",), compact_files=2)
+    sink.open(1)
+    sink.write(1, 1, upsert(k1="a", k2="b"))
+    sink.write(2, 1, upsert(k1="bad"))
+    sink.replace(2, 1, [(2, upsert(k1="good")), (3, upsert((2,), k1="better")), (4, upsert(k1="best", k3="c"))])
+    for epoch in range(5, 12):
+        sink.write(epoch, 1, upsert(**{f"k{epoch}": "later"}))
+    assert sink._care is not None
+    sink._care.compact()
+    sink._care.vacuum()
+    sink.retract(4, 1)
+    assert pairs_in(tmp_path) == {1: "better"}
+    sink.retract(3, 1)
+    assert pairs_in(tmp_path) == {1: "good", 2: "b"}
+    sink.write(3, 1, upsert(k2="B"))
+    sink.retract(2, 1)
+    assert pairs_in(tmp_path) == {1: "a", 2: "b"}
+
+
+def test_rows_that_others_append_in_a_replacement_are_kept(tmp_path: Path) -> None:
+    """A commit of others in between is read first and stays; one that removes what was built on is an error."""
+    sink = sink_at(tmp_path)
+    sink.open(1)
+    sink.write(1, 1, rows(1))
+    sink.write(2, 1, rows(2))
+
+    def beside() -> Iterator[tuple[int, Change]]:
+        yield 2, rows(20)
+        write_deltalake(tmp_path / "t", pl.DataFrame({"n": [99]}), mode="append")
+        yield 3, rows(30)
+
+    sink.replace(2, 1, beside())
+    assert numbers_in(tmp_path) == [1, 20, 30, 99]
+
+    def against() -> Iterator[tuple[int, Change]]:
+        yield 2, rows(200)
+        DeltaTable(tmp_path / "t").delete("n = 1")
+
+    with pytest.raises(ConnectorError, match="changed by others"):
+        sink.replace(2, 1, against())
+    assert numbers_in(tmp_path) == [20, 30, 99]
+    assert len(list((tmp_path / "t").glob("*.parquet"))) == 5
+
+
+def test_table_that_was_made_anew_after_it_was_prepared(tmp_path: Path) -> None:
+    """What was loaded ahead is not used for another table in its place, however many versions that one has."""
+    first = sink_at(tmp_path)
+    first.open(1)
+    late = sink_at(tmp_path)
+    late.prepare()
+    first.close()
+    shutil.rmtree(tmp_path / "t")
+    write_deltalake(tmp_path / "t", pl.DataFrame({"n": [7]}))
+    write_deltalake(tmp_path / "t", pl.DataFrame({"n": [8]}), mode="append")
+    late.open(2)
+    late.write(1, 2, rows(9))
+    assert numbers_in(tmp_path) == [7, 8, 9]
 
 
 def test_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -44,6 +45,30 @@ def test_epochs_are_replaced_whole(tmp_path: Path) -> None:
 
     assert numbers_in(tmp_path) == [1, 2]
     assert (sink.last_epoch(), sink_at(tmp_path).last_epoch()) == (2, 1)
+
+
+def test_a_replacement_is_written_before_anything_is_changed(tmp_path: Path) -> None:
+    """While the new files are written readers have all old ones; a full disk, or any other error, leaves it so."""
+    sink = sink_at(tmp_path)
+    sink.open(1)
+    for epoch in range(1, 5):
+        sink.write(epoch, 1, rows(epoch))
+
+    def changes() -> Iterator[tuple[int, Change]]:
+        for epoch in (2, 3):
+            yield epoch, rows(10 * epoch)
+            assert numbers_in(tmp_path) == [1, 2, 3, 4]
+
+    def failing() -> Iterator[tuple[int, Change]]:
+        yield 2, rows(99)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ConnectorError, match="No space left"):
+        sink.replace(2, 1, failing())
+    assert numbers_in(tmp_path) == [1, 2, 3, 4]
+    assert not list((tmp_path / "out/.gen-1").iterdir())
+    sink.replace(2, 1, changes())
+    assert numbers_in(tmp_path) == [1, 20, 30]
 
 
 def test_retract_removes_later_epochs(tmp_path: Path) -> None:

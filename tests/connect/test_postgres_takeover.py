@@ -1,4 +1,4 @@
-"""PostgreSQL as a sink that is taken over: what may happen between preparing and opening."""
+"""PostgreSQL as a sink that is taken over: what may happen between preparing and opening, and in a replacement."""
 
 from __future__ import annotations
 
@@ -166,3 +166,37 @@ def test_a_takeover_does_not_wait_for_a_frozen_writer(target: Target) -> None:
     with pytest.raises(Fenced):
         frozen.write(2, 1, rows((2, "zombie")))
     assert target.do("select id, word from target order by id") == [(1, "a"), (2, "b")]
+
+
+@pytest.mark.parametrize("key", [(), ("id",)])
+def test_a_connection_that_ends_in_a_replacement(target: Target, key: tuple[str, ...]) -> None:
+    """The changes that were taken are not begun in their middle: nothing is changed, and it heals by another call."""
+    sink = target.opened(1, key=key)
+    sink.write(1, 1, rows((1, "a")))
+    sink.write(2, 1, rows((2, "bad")))
+    ends = [True]
+
+    def changes() -> Iterator[tuple[int, Change]]:
+        yield 2, rows((2, "good"))
+        if ends:
+            ends.clear()
+            target.do("select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name ~ '^pens'")
+        yield 3, rows((3, "good"))
+
+    with pytest.raises(ConnectorError) as caught:
+        sink.replace(2, 1, changes())
+    assert caught.value.heals
+    assert target.do("select id, word from target order by id") == [(1, "a"), (2, "bad")]
+    sink.replace(2, 1, changes())
+    assert target.do("select id, word from target order by id") == [(1, "a"), (2, "good"), (3, "good")]
+
+
+def test_many_epochs_are_replaced_in_one_transaction(target: Target) -> None:
+    """The rows of all epochs were written by one transaction, each with its own epoch and before-images."""
+    sink = target.opened(1)
+    sink.write(1, 1, rows((0, "first")))
+    sink.replace(2, 1, ((epoch, rows((epoch % 7, str(epoch)))) for epoch in range(2, 202)))
+    assert target.do("select count(distinct xmin::text) from target where _epoch > 1") == [(1,)]
+    assert target.do("select count(*), min(_by), max(_by) from penstock_before_target") == [(201, 1, 201)]
+    sink.retract(100, 1)
+    assert target.do("select max(_epoch), count(*) from target") == [(99, 7)]

@@ -3,11 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -21,6 +16,7 @@ from polars.testing import assert_frame_equal
 from penstock.clock import seeded
 from penstock.connect import Change, Delivery, sink_class
 from penstock.errors import ConnectorError, Fenced
+from tests.contracts.killing import killed_writer
 from tests.contracts.sinks import ROWS, SinkCase, change, find_cases, made_case, over, promises, upsert
 from tests.contracts.writer import append_of, upsert_of
 
@@ -411,46 +407,6 @@ def test_nul_characters_are_kept_or_refused(case: SinkCase) -> None:
 
 
 # --- kill -9 ----------------------------------------------------------------------------------------------------------
-
-
-def killed_writer(case: SinkCase, key: tuple[str, ...], *, first: int, generation: int, delay_s: float) -> int:
-    """Start a process that writes epochs and kill it in the middle of one. Gives the last that it finished."""
-    dataset = case.dataset(key)
-    arguments = {
-        "kind": dataset.kind,
-        "name": dataset.name,
-        "options": dict(dataset.options),
-        "key": key,
-        "folder": str(case.folder),
-        "generation": generation,
-        "first": first,
-    }
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.contracts.writer", json.dumps(arguments)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    last = first - 1
-    for line in process.stdout:
-        word, number = line.split()
-        if word == "end":
-            last = int(number)
-        elif last >= first + 2:
-            break
-    try:
-        process.wait(delay_s)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-    rest, errors = process.communicate()
-    assert process.returncode == -signal.SIGKILL, errors
-    ended = [int(line.split()[1]) for line in rest.splitlines() if line.startswith("end ")]
-    return max([last, *ended])
 
 
 @pytest.mark.crash

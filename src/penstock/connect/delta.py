@@ -11,14 +11,18 @@ id `flow/step#generation`). A commit can only be made right after the version th
   and stops.
 
 An undo puts the files back that were live before an epoch, in one commit. Commits of others that only added rows
-since then are kept; where they changed rows, the undo is refused.
+since then are kept; where they changed rows, the undo is refused. A replacement (`replace`) puts them back and adds
+the files of several epochs, in one commit whose note says which file is of which epoch: an undo can go into its
+middle. Files that an epoch of it wrote and a later one wrote anew never were live; vacuum leaves them alone as long as
+an undo may want them.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 
 import polars as pl
 from deltalake import DeltaTable
@@ -28,7 +32,7 @@ from penstock.connect.contract import Change, Context, Delivery, Receipt, Sink
 from penstock.connect.delta_care import COMPACT_FILES, RETENTION_HOURS, Care, DeltaCare
 from penstock.connect.delta_files import DeltaFiles
 from penstock.connect.delta_history import past
-from penstock.connect.delta_log import Action, DeltaLog, Note
+from penstock.connect.delta_log import Action, DeltaLog, Note, Part, Replacement
 from penstock.connect.delta_source import DeltaSource
 from penstock.connect.delta_types import delta_schema, misfit, stored_schema, table_schema, to_stored
 from penstock.connect.disk import disk_error
@@ -49,6 +53,7 @@ class DeltaSink(Sink):
 
     delivery = Delivery.TRANSACTIONAL
     undoable = True
+    replaces_at_once = True
     upserts = True
 
     def __init__(self, dataset: Dataset, context: Context) -> None:
@@ -99,6 +104,11 @@ class DeltaSink(Sink):
         """Put the table back to before `first_epoch`, in one commit."""
         with self._guard(first_epoch):
             return self._retract(first_epoch, generation)
+
+    def replace(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change]]) -> Receipt:
+        """Put the rows of `changes` in the place of epochs >= `first_epoch`, in one commit."""
+        with self._guard(first_epoch):
+            return self._replace(first_epoch, generation, changes)
 
     def last_epoch(self) -> int | None:
         """The last epoch that is committed and not taken back, or that this sink was told to have no rows."""
@@ -158,8 +168,91 @@ class DeltaSink(Sink):
             if self._commit(found.files, note, "RESTORE"):
                 return {"rows": 0, "version": log.version}
 
-    def _commit(self, after: dict[str, Action], note: Note, operation: str) -> bool:
-        """Make `after` the live files; False where somebody else committed first (then nothing is left behind)."""
+    def _replace(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change]]) -> Receipt:
+        changes = self._opened_for(changes)
+        if self._log is None:
+            return {"rows": 0, "epochs": 0}
+        log, files = self._parts()
+        try:
+            receipt = self._replaced(log, files, first_epoch, generation, changes)
+        finally:
+            files.drop_written()  # what no commit names, also where `changes` has raised
+        self._empty_epoch = -1
+        if self._care is not None:
+            self._care.poke()
+        return {**receipt, "version": log.version}
+
+    def _replaced(
+        self,
+        log: DeltaLog,
+        files: DeltaFiles,
+        first_epoch: int,
+        generation: int,
+        changes: Iterable[tuple[int, Change]],
+    ) -> Receipt:
+        self._check_fence(generation, first_epoch)
+        start = past(log, files, self.context.flow, self.context.step, first_epoch)
+        after, parts, rows = self._staged(start.files, changes)
+        receipt = {"rows": rows, "epochs": len(parts)}
+        last = parts[-1] if parts else Part(start.epoch, "")
+        replacement = Replacement(first_epoch, start.epoch, tuple(parts)) if parts else None
+        note = Note(self.context.flow, self.context.step, last.epoch, generation, last.digest, replacement)
+        if is_repeated(start.newest, note) or (not parts and log.transactions.get(self._epochs_id, -1) < first_epoch):
+            return {**receipt, "repeated": True}
+        added: dict[str, Action] = {}
+        while not self._commit({**after, **added}, note, "REPLACE", keep_written=True):
+            self._check_fence(generation, first_epoch)
+            again = past(log, files, self.context.flow, self.context.step, first_epoch)
+            added = {path: add for path, add in again.files.items() if path not in start.files}
+            if start.files.keys() - again.files.keys():
+                raise self._error(f"the Delta table {self.table} was changed by others in the middle of a replacement")
+        return receipt
+
+    def _opened_for(self, changes: Iterable[tuple[int, Change]]) -> Iterable[tuple[int, Change]]:
+        """The same changes; a table that waits for its first rows to be created has been, where there are some."""
+        if self._log is not None:
+            return changes
+        waiting = iter(changes)
+        passed: list[tuple[int, Change]] = []
+        for epoch, change in waiting:
+            passed.append((epoch, change))
+            self._empty_epoch = epoch
+            if not change.is_empty:
+                self._open_table(change.rows.schema)
+                break
+        return chain(passed, waiting)
+
+    def _staged(
+        self, base: Mapping[str, Action], changes: Iterable[tuple[int, Change]]
+    ) -> tuple[dict[str, Action], list[Part], int]:
+        """Write the files of some epochs on `base`: the live files after them, what each of them did, rows in all.
+
+        An epoch without rows leaves no part, but for the last one.
+        """
+        _, files = self._parts()
+        after = dict(base)
+        parts: list[Part] = []
+        empty: Part | None = None
+        rows = 0
+        for epoch, change in changes:
+            stored = self._stored(change, files)
+            if stored.is_empty:
+                empty = Part(epoch, digest(stored))
+                continue
+            empty = None
+            rows += stored.rows.height
+            before = after
+            after = files.applied(before, stored)
+            adds = tuple(add["path"] for path, add in after.items() if path not in before)
+            removes = tuple(add["path"] for path, add in before.items() if path not in after)
+            parts.append(Part(epoch, digest(stored), adds, removes))
+        return after, [*parts, *([empty] if empty is not None else [])], rows
+
+    def _commit(self, after: dict[str, Action], note: Note, operation: str, *, keep_written: bool = False) -> bool:
+        """Make `after` the live files; False where somebody else committed first.
+
+        Then the files that were written for it are deleted, unless they are to be kept for another try.
+        """
         log, files = self._parts()
         before = log.version
         actions = [log.remove(path, changes_data=True) for path in log.files if path not in after]
@@ -172,7 +265,7 @@ class DeltaSink(Sink):
         finally:
             if done or log.version > before:
                 files.commit_done()
-            else:
+            elif not keep_written:
                 files.drop_written()
         return done
 
@@ -299,3 +392,14 @@ def digest(change: Change) -> str:
     if change.deleted is not None:
         sums += [change.deleted.hash_rows(seed).sum() for seed in (2, 3)]
     return ":".join([str(change.rows.height), *(f"{value:x}" for value in sums)])
+
+
+def is_repeated(newest: Note | None, note: Note) -> bool:
+    """Whether the newest commit of an epoch is this very replacement: the same epochs with the same rows."""
+    if newest is None or newest.replacement is None or note.replacement is None:
+        return False
+    (old, new) = (
+        (found.first, [(part.epoch, part.digest) for part in found.parts])
+        for found in (newest.replacement, note.replacement)
+    )
+    return old == new

@@ -109,10 +109,12 @@ class DeltaFiles:
         try:
             rows = row_count(self.table / path)
         except OSError as error:
-            raise ConnectorError(
+            gone = ConnectorError(
                 f"the Delta table {self.table} can't go back: {path} was deleted by vacuum",
                 hint="a longer `retention_hours` keeps what an undo needs",
-            ) from error
+            )
+            gone.heals = False
+            raise gone from error
         size_bytes = (self.table / path).stat().st_size
         return {**self._add(path, size_bytes, {"numRecords": rows}, changes_data=True), "path": remove["path"]}
 

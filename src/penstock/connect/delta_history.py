@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from penstock.connect.delta_files import DeltaFiles
-from penstock.connect.delta_log import Action, Commit, DeltaLog, Note, read_commit
+from penstock.connect.delta_log import Action, Commit, DeltaLog, Note, Part, read_commit
 from penstock.errors import ConnectorError
 
 __all__ = ["Past", "past"]
@@ -26,8 +26,9 @@ class Past:
 def past(log: DeltaLog, files: DeltaFiles, flow: str, step: str, epoch: int) -> Past:
     """Walk the log back to the commit of ours that left only epochs before `epoch`, and undo what came after it.
 
-    Undone are our own commits and those that only arranged files anew. Rows that others appended in between are kept.
-    Raises ConnectorError where the log or a file is gone, and where others changed or removed rows in between.
+    Of a replacement, which is several epochs in one commit, those from `epoch` on are undone. Undone are our own
+    commits and those that only arranged files anew; rows that others appended in between are kept. Raises
+    ConnectorError where the log or a file is gone, and where others changed or removed rows in between.
     """
     newest: Note | None = None
     before = -1
@@ -36,10 +37,12 @@ def past(log: DeltaLog, files: DeltaFiles, flow: str, step: str, epoch: int) -> 
     for version in range(log.version, -1, -1):
         commit = read_commit(log.table, version)
         if commit is None:
-            raise ConnectorError(
+            forgotten = ConnectorError(
                 f"the log of the Delta table {log.table} no longer says what was there before epoch {epoch}",
                 hint="an undo reaches back as far as the table's `retention_hours`",
             )
+            forgotten.heals = False
+            raise forgotten
         later.append(commit)
         note = commit.note(flow, step)
         if note is None or note.epoch is None:
@@ -48,9 +51,24 @@ def past(log: DeltaLog, files: DeltaFiles, flow: str, step: str, epoch: int) -> 
         if note.epoch < epoch:
             before = note.epoch
             break
+        replacement = note.replacement
+        if replacement is not None and replacement.first <= epoch:
+            kept = [part.epoch for part in replacement.parts if part.epoch < epoch]
+            before = kept[-1] if kept else replacement.before
+            undone += later[:-1]
+            undone += [_alone(commit, part) for part in reversed(replacement.parts) if part.epoch >= epoch]
+            break
         undone += later
         later = []
     return Past(newest, before, _reversed(log, files, undone, flow, step))
+
+
+def _alone(commit: Commit, part: Part) -> Commit:
+    """One epoch of a replacement as if it had been a commit of its own."""
+    info: Action = {"commitInfo": commit.info}
+    adds: list[Action] = [{"add": {"path": path, "dataChange": True}} for path in part.adds]
+    removes: list[Action] = [{"remove": {"path": path, "dataChange": True}} for path in part.removes]
+    return Commit(commit.version, (info, *adds, *removes))
 
 
 def _reversed(log: DeltaLog, files: DeltaFiles, undone: list[Commit], flow: str, step: str) -> dict[str, Action]:
@@ -61,12 +79,14 @@ def _reversed(log: DeltaLog, files: DeltaFiles, undone: list[Commit], flow: str,
     for commit in undone:
         if commit.changes_data and commit.note(flow, step) is None:
             if commit.removes:
-                raise ConnectorError(
+                changed = ConnectorError(
                     f"the Delta table {log.table} was changed by others in version {commit.version} "
                     f"({commit.info.get('operation', 'unknown operation')}); going back would undo that too",
                     state_left="the table is as it was",
                     hint="take the rows back by hand, or restore the table to before that version",
                 )
+                changed.heals = False
+                raise changed
             kept.update(commit.adds)
             continue
         for path in commit.adds:

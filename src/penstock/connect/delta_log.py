@@ -27,13 +27,61 @@ from penstock.clock import Clock, new_id
 from penstock.connect.disk import sync_folder
 from penstock.errors import ConnectorError
 
-__all__ = ["Action", "Commit", "DeltaLog", "Note", "checkpointed", "read_commit", "refuse_unknown"]
+__all__ = [
+    "Action",
+    "Commit",
+    "DeltaLog",
+    "Note",
+    "Part",
+    "Replacement",
+    "checkpointed",
+    "read_commit",
+    "refuse_unknown",
+]
 
 Action: TypeAlias = dict[str, Any]
 NOTE = "penstock"
 """The key in `commitInfo` under which a commit says whose it is."""
 KNOWN_FEATURES = frozenset({"appendOnly", "invariants", "timestampNtz"})
 LEGACY_WRITER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one epoch of a replacement did: the files that it added and removed, as they are spelled in actions.
+
+    A file that a later part of the same commit removes is on the disk, but never was live.
+    """
+
+    epoch: int
+    digest: str
+    adds: tuple[str, ...] = ()
+    removes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """One commit that took back epochs >= `first` and wrote several: `before` is the last one that it left alone."""
+
+    first: int
+    before: int
+    parts: tuple[Part, ...]
+
+    def as_dict(self) -> Action:
+        """The replacement as it stands in the log."""
+        parts = [
+            {"epoch": part.epoch, "digest": part.digest, "add": part.adds, "remove": part.removes}
+            for part in self.parts
+        ]
+        return {"first": self.first, "before": self.before, "parts": parts}
+
+    @classmethod
+    def of(cls, found: Action) -> Replacement:
+        """The replacement in a note."""
+        parts = (
+            Part(part["epoch"], part["digest"], tuple(part["add"]), tuple(part["remove"])) for part in found["parts"]
+        )
+        return cls(found["first"], found["before"], tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +93,18 @@ class Note:
     epoch: int | None
     generation: int
     digest: str = ""
+    replacement: Replacement | None = None
 
     def as_dict(self) -> Action:
         """The note as it stands in the log."""
-        return {
+        note = {
             "flow": self.flow,
             "step": self.step,
             "epoch": self.epoch,
             "generation": self.generation,
             "digest": self.digest,
         }
+        return note if self.replacement is None else {**note, "replacement": self.replacement.as_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +140,8 @@ class Commit:
         found = self.info.get(NOTE)
         if not isinstance(found, dict) or (found.get("flow"), found.get("step")) != (flow, step):
             return None
-        return Note(flow, step, found["epoch"], found["generation"], found.get("digest", ""))
+        replacement = Replacement.of(found["replacement"]) if "replacement" in found else None
+        return Note(flow, step, found["epoch"], found["generation"], found.get("digest", ""), replacement)
 
 
 def path_of(action: Mapping[str, Any]) -> str:

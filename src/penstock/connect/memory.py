@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -209,6 +210,7 @@ class MemorySink(Sink):
 
     delivery = Delivery.TRANSACTIONAL
     undoable = True
+    replaces_at_once = True
     upserts = True
 
     def __init__(self, dataset: Dataset, context: Context) -> None:
@@ -241,6 +243,22 @@ class MemorySink(Sink):
             gone = [epoch for epoch in self._store.epochs if epoch >= first_epoch]
             rows = sum(self._store.epochs.pop(epoch).rows.height for epoch in gone)
         return {"rows": rows, "epochs": len(gone)}
+
+    def replace(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change]]) -> Receipt:
+        """Put `changes` in the place of epochs >= `first_epoch`, at once. Raises Fenced for an old generation."""
+        with self._store.changed:
+            self._check_fence(generation)
+        given = dict(changes)
+        if any(epoch < first_epoch for epoch in given):
+            raise ValueError(f"epoch {min(given)} comes before {first_epoch}")
+        with self._store.changed:
+            self._check_fence(generation)
+            kept = {epoch: change for epoch, change in self._store.epochs.items() if epoch < first_epoch}
+            taken = len(self._store.epochs) - len(kept)
+            self._store.epochs = {**kept, **given}
+            self._store.changed.notify_all()
+        rows = sum(change.rows.height for change in given.values())
+        return {"rows": rows, "epochs": len(given), "retracted": {"epochs": taken}}
 
     def last_epoch(self) -> int | None:
         """The highest epoch that was written; None where none was."""

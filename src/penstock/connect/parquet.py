@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -41,7 +42,9 @@ class ParquetSink(Sink):
     """A folder of Parquet files, one an epoch. Append only; the option `compression` is `lz4` unless said otherwise.
 
     Transactional: a file is there with all rows of its epoch or not at all. A replaced epoch is renamed over the old
-    file; readers that have the old one open go on reading it.
+    file; readers that have the old one open go on reading it. An undo of several epochs is idempotent, not one step:
+    all new files are written first, then each is renamed over the old one, the newest epoch first. Who reads in these
+    milliseconds sees old rows of some epochs and new rows of others, each epoch whole.
     """
 
     delivery = Delivery.TRANSACTIONAL
@@ -109,8 +112,7 @@ class ParquetSink(Sink):
 
     def write(self, epoch: int, generation: int, change: Change) -> Receipt:
         """Put the file of `epoch` in place, or away where there are no rows; durable on return."""
-        if change.deleted is not None:
-            raise ConnectorError("parquet files can't delete by key", flow=self.context.flow, step=self.context.step)
+        self._refuse_deletes(change)
         final = self._file(epoch)
         staged = self._gate(generation) / f"{final.name}.new"
         try:
@@ -143,6 +145,40 @@ class ParquetSink(Sink):
         self._empty_epoch = None
         return {"rows": 0, "epochs": len(doomed)}
 
+    def replace(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change]]) -> Receipt:
+        """Write the files of `changes` beside the old ones, then put them in place and others away, newest first."""
+        staged: dict[int, Path] = {}
+        rows, last = 0, None
+        try:
+            for epoch, change in changes:
+                self._refuse_deletes(change)
+                last = epoch
+                if change.rows.is_empty():
+                    continue
+                staged[epoch] = self._gate(generation) / f"{self._file(epoch).name}.new"
+                self._store(change.rows, staged[epoch])
+                rows += change.rows.height
+            if not self._gate(generation).is_dir():
+                raise FileNotFoundError(self._gate(generation))
+            old = [epoch for epoch in self._epochs() if epoch >= first_epoch]
+            written = len(staged)
+            for epoch in sorted({*old, *staged}, reverse=True):
+                if epoch in staged:
+                    staged[epoch].rename(self._file(epoch))
+                    del staged[epoch]
+                else:
+                    self._remove(self._file(epoch), generation)
+            sync_folder(self.folder)
+        except FileNotFoundError as error:
+            raise self._lost(generation, first_epoch, error) from error
+        except OSError as error:
+            raise disk_error(error, self.folder, flow=self.context.flow, step=self.context.step) from error
+        finally:
+            for path in staged.values():
+                path.unlink(missing_ok=True)
+        self._empty_epoch = last
+        return {"rows": rows, "epochs": written, "retracted": {"epochs": len(old)}}
+
     def last_epoch(self) -> int | None:
         """The newest epoch that has a file, or that this sink was told to have no rows."""
         empty = [] if self._empty_epoch is None else [self._empty_epoch]
@@ -151,6 +187,10 @@ class ParquetSink(Sink):
     def _store(self, rows: pl.DataFrame, path: Path) -> int:
         """Write a file and bring it to the disk; gives its size in bytes. Raises OSError."""
         return write_parquet_durably(rows, path, compression=self._compression)
+
+    def _refuse_deletes(self, change: Change) -> None:
+        if change.deleted is not None:
+            raise ConnectorError("parquet files can't delete by key", flow=self.context.flow, step=self.context.step)
 
     def _remove(self, final: Path, generation: int) -> bool:
         """Take a file away through the gate. Gives whether there was one; raises FileNotFoundError when fenced."""

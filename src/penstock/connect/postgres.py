@@ -20,7 +20,7 @@ import psycopg
 
 from penstock.connect.contract import Change, Context, Delivery, Receipt, Sink
 from penstock.connect.postgres_cursor import PostgresSource
-from penstock.connect.postgres_session import Session, Statement, Table, option_text
+from penstock.connect.postgres_session import IDLE_IN_TRANSACTION_S, Session, Statement, Table, option_text
 from penstock.connect.postgres_target import Target, refused
 from penstock.connect.postgres_types import encode
 from penstock.connect.sql_epochs import EPOCH, Position, TableSql, null_patterns, prune_settings, quoted, text_literal
@@ -36,6 +36,8 @@ INCOMING = "penstock_incoming"
 GONE = "penstock_gone"
 OPEN_LOCK = 7_362_514_908
 """Advisory lock while a sink is opened: `create table if not exists` is not safe against itself."""
+REPLACE_IDLE_S = 900
+"""So long the changes of a replacement may take to come, one after the other, before the server gives it up."""
 TAKEOVER_LOCK_MS = 250
 """So long a takeover waits for a transaction of the older generation before it ends that one's session."""
 
@@ -91,7 +93,12 @@ class PostgresSink(Sink):
     def replace(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change]]) -> Receipt:
         """Put `changes` in the place of epochs >= `first_epoch`, in one transaction. Raises Fenced, ConnectorError."""
         once = SinglePass(changes, self.context, first_epoch)
-        return self._work(lambda work, target: target.replace(work, first_epoch, generation, once), first_epoch)
+
+        def replaced(work: _PostgresWork, target: EpochTable) -> Receipt:
+            work.idle_s = REPLACE_IDLE_S
+            return target.replace(work, first_epoch, generation, once)
+
+        return self._work(replaced, first_epoch)
 
     def last_epoch(self) -> int | None:
         """The last epoch that is committed in the table; None for a table that nobody wrote."""
@@ -208,7 +215,7 @@ class PostgresSink(Sink):
 
     # --- small things -------------------------------------------------------------------------------------------------
 
-    def _work(self, work: Callable[[Work, EpochTable], T], epoch: int) -> T:
+    def _work(self, work: Callable[[_PostgresWork, EpochTable], T], epoch: int) -> T:
         """One transaction on the opened target."""
         target = self._target
         if target is None:
@@ -257,11 +264,17 @@ class _PostgresWork(Work):
         self._target = target
         self._filled: set[str] = set()
         """Temporary tables that hold rows of this transaction."""
+        self.idle_s = IDLE_IN_TRANSACTION_S
+        """So long the server waits for the next statement before it takes this writer for frozen."""
 
     def begin(self, query: str) -> list[tuple[Any, ...]]:
-        """One round trip for both; the row stays locked until the end."""
-        cursor = self._connection.execute(f"begin; {query} for update")
-        cursor.nextset()  # past the result of `begin`
+        """One round trip for all; the row stays locked until the end."""
+        idle = f"set local idle_in_transaction_session_timeout = '{self.idle_s}s'; "
+        cursor = self._connection.execute(
+            f"begin; {idle if self.idle_s != IDLE_IN_TRANSACTION_S else ''}{query} for update"
+        )
+        while cursor.nextset():  # to the last result, that of the query
+            pass
         return cursor.fetchall()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

@@ -15,7 +15,7 @@ from penstock.connect.sql_epochs import quoted
 from penstock.errors import ConfigError, ConnectorError, PenstockError
 from penstock.flow import Dataset
 
-__all__ = ["Session", "Statement", "Table", "option_text"]
+__all__ = ["IDLE_IN_TRANSACTION_S", "Session", "Statement", "Table", "option_text"]
 
 T = TypeVar("T")
 Statement = psycopg.Connection[tuple[object, ...]]
