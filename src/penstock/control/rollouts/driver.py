@@ -1,0 +1,188 @@
+"""The driver: advances every running deployment of an environment by small deeds, each of which may be done again.
+
+It remembers nothing that counts. What was done is in the ledger before the next thing is done, so a server that dies
+between any two steps, or inside one, is replaced by one that goes on. However a deployment ends, one version leads, the
+ledger says which, and nothing that was held for it stays held.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from penstock.clock import Clock
+from penstock.control.rollouts import closing, cutting, judging, opening, watching
+from penstock.control.rollouts.handover import Back, Go, Handover, Memory, Outcome, Stay, Stop, failed, refused
+from penstock.control.rollouts.receipts import receipt
+from penstock.control.rollouts.stages import (
+    Approve,
+    CatchUp,
+    Check,
+    Compare,
+    Corrections,
+    Cut,
+    Follow,
+    Gate,
+    Hold,
+    Into,
+    Keep,
+    Receipt,
+    Retire,
+    Savepoint,
+    Shadow,
+    Start,
+    Verdict,
+    Watch,
+)
+from penstock.control.rollouts.world import World
+from penstock.errors import LedgerError, PenstockError
+from penstock.ledger import Deployment, DeploymentStatus, Event, Ledger, Want
+
+__all__ = ["RELEASE", "Driver"]
+
+RELEASE = "release"
+"""The name of the stage that cleans up after what did not come to its end; no plan has it."""
+
+HANDLERS: Mapping[str, Callable[[Handover, Any], Outcome]] = {
+    Check.name: opening.check,
+    Verdict.name: opening.verdict,
+    Hold.name: opening.hold,
+    Savepoint.name: opening.savepoint,
+    Follow.name: opening.follow,
+    CatchUp.name: opening.catch_up,
+    Start.name: opening.start,
+    Shadow.name: judging.shadow,
+    Gate.name: judging.gate,
+    Approve.name: judging.approve,
+    Compare.name: judging.compare,
+    Keep.name: judging.keep,
+    Into.name: judging.into,
+    Cut.name: cutting.cut,
+    Corrections.name: cutting.corrections,
+    Watch.name: watching.watch,
+    Retire.name: closing.retire,
+}
+
+
+class Driver:
+    """All handovers of one environment; `step` is called by the server, in its one thread."""
+
+    def __init__(self, ledger: Ledger, world: World, clock: Clock) -> None:
+        self._ledger = ledger
+        self._world = world
+        self._clock = clock
+        self._memories: dict[str, Memory] = {}
+
+    def step(self) -> bool:
+        """Do the next deed of each running deployment; gives whether any is running. Raises LedgerError."""
+        running = self._ledger.operations.deployments(running=True)
+        for deployment in running:
+            self._advance(deployment)
+        known = {deployment.id for deployment in running}
+        self._memories = {name: memory for name, memory in self._memories.items() if name in known}
+        return bool(running)
+
+    def _advance(self, deployment: Deployment) -> None:
+        memory = self._memories.setdefault(deployment.id, Memory())
+        h: Handover | None = None
+        try:
+            h = Handover(self._ledger, self._world, self._clock, deployment, memory)
+            self._move(h, self._outcome(h))
+        except LedgerError as error:
+            if error.heals:
+                raise
+            self._stop(deployment, h, failed(error))
+        except PenstockError as error:
+            self._stop(deployment, h, failed(error))
+        except Exception as bug:
+            told = "".join(traceback.format_exception_only(bug)).strip()
+            where = traceback.extract_tb(bug.__traceback__)[-1]
+            why = f"a bug in Penstock: {told} ({where.filename}:{where.lineno})"
+            self._stop(deployment, h, Stop(DeploymentStatus.FAILED, why))
+
+    def _outcome(self, h: Handover) -> Outcome:
+        name = h.current
+        if name == RELEASE:
+            return closing.release(h)
+        if name == cutting.BACK:
+            h.hold()
+            return cutting.roll_back(h)
+        stage = next((one for one in h.plan if one.name == name), None)
+        if stage is None:
+            return Stop(DeploymentStatus.FAILED, f"its plan has no stage {name!r}")
+        if h.is_before_cut():
+            stopped = _withdrawn(h)
+            if stopped is not None:
+                return stopped
+        if not isinstance(stage, (Retire, Receipt)):
+            h.hold()
+        return Go() if isinstance(stage, Receipt) else HANDLERS[name](h, stage)
+
+    def _move(self, h: Handover, outcome: Outcome) -> None:
+        """Make durable what a deed came to."""
+        name = h.current
+        if isinstance(outcome, Stay):
+            if "began_us" not in h.fact(name):
+                h.note(name, began_us=h.now_us)
+        elif isinstance(outcome, Stop):
+            self._stop(h.deployment, h, outcome)
+        elif isinstance(outcome, Back):
+            self._enter(h, cutting.BACK, why=outcome.why)
+        elif name == cutting.BACK:
+            ending = {"status": DeploymentStatus.ROLLED_BACK.value, "why": h.fact(name).get("why", ""), "at": name}
+            self._enter(h, RELEASE, ending=ending)
+        elif name == RELEASE:
+            self._finish(h, closing.final_status(h))
+        else:
+            following = h.next_stage(name)
+            if following is None:
+                self._finish(h, DeploymentStatus.DONE)
+            else:
+                self._enter(h, following.name)
+
+    def _enter(self, h: Handover, stage: str, *, why: str = "", ending: Mapping[str, Any] | None = None) -> None:
+        """The next stage, in one write with the end of the one before."""
+        ended = {**h.fact(h.current), "ended_us": h.now_us}
+        begun = {**h.fact(stage), "began_us": h.now_us, **({"why": why} if why else {})}
+        facts: dict[str, Any] = {h.current: ended, stage: begun}
+        if ending is not None:
+            facts["ending"] = ending
+        self._ledger.operations.advance_deployment(h.deployment.id, stage=stage, facts=facts)
+
+    def _stop(self, deployment: Deployment, h: Handover | None, stop: Stop) -> None:
+        """Not to be done: clean up, whatever stage it was in. Where even that fails, end it as it is."""
+        at = deployment.stage
+        ending = {"status": stop.status.value, "why": stop.why, "error": stop.error, "at": at}
+        if h is None or at == RELEASE:
+            given = {"status": stop.status.value, "why": stop.why, "at_stage": at}
+            self._ledger.operations.advance_deployment(deployment.id, status=DeploymentStatus.FAILED, receipt=given)
+            return
+        if at == cutting.BACK:
+            ending["why"] = f"{h.fact(at).get('why', '')}; it could not be rolled back: {stop.why}"
+        self._enter(h, RELEASE, ending=ending)
+
+    def _finish(self, h: Handover, status: DeploymentStatus) -> None:
+        written = receipt(h, status)
+        operations = self._ledger.operations
+        operations.advance_deployment(h.deployment.id, stage=h.current, status=status, receipt=written)
+        body = {name: written.get(name) for name in ("deployment", "kind", "status", "why", "leads", "new_version")}
+        operations.note(Event("deployment-ended", h.flow, body, who=h.deployment.who))
+        if status is DeploymentStatus.FAILED and h.stage(Start) is not None:
+            known = h.desired()
+            if known is not None and known.want is Want.RUNNING:
+                why = f"{h.deployment.kind} {h.deployment.id} failed"
+                operations.desire(replace(known, want=Want.STOPPED, who=h.deployment.who, why=why, changed_us=0))
+
+
+def _withdrawn(h: Handover) -> Stop | None:
+    """Whether somebody wants no cut any more: by taking the deployment back, or by stopping the flow."""
+    asked = h.fact("rollback_asked")
+    if asked:
+        why = f": {asked['why']}" if asked.get("why") else ""
+        return refused(f"{asked.get('who') or 'somebody'} took it back before the cut{why}")
+    rest = h.is_to_rest()
+    if rest is not None and h.stage(Hold) is not None:
+        return Stop(DeploymentStatus.FAILED, f"{rest.who or 'somebody'} wants the flow {rest.want.value}")
+    return None

@@ -1,0 +1,255 @@
+"""One running deployment as the driver sees it in one step: what the ledger says now, and the small deeds that it does.
+
+Nothing here outlives a step but what is written to the ledger; `Memory` only saves work, and may be lost at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
+
+from penstock.clock import Clock
+from penstock.control.rollouts.stages import Cut, Stage, from_json, short
+from penstock.control.rollouts.world import Comparison, Outputs, World
+from penstock.control.supervising.crew import is_of
+from penstock.control.supervising.standing import is_leader
+from penstock.errors import PenstockError
+from penstock.ledger import Deployment, DeploymentStatus, Desired, Ledger, Member, Standing, Want
+
+__all__ = ["Back", "Go", "Handover", "Memory", "Outcome", "Stay", "Stop", "leads"]
+
+PROGRESS_EVERY_US = 250_000
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """The stage goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The stage is done; the next one begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """It ends here. `status`: failed or refused."""
+
+    status: DeploymentStatus
+    why: str
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """The cut was made, and has to be taken back."""
+
+    why: str
+
+
+Outcome: TypeAlias = Stay | Go | Stop | Back
+
+
+@dataclass(slots=True)
+class Memory:
+    """What saves work between two steps: all of it can be found again from the ledger and the spills."""
+
+    phase: str = ""
+    comparison: Comparison | None = None
+    outputs: dict[str, Outputs] = field(default_factory=dict)
+    next_epoch: int = 0
+    compared: int = 0
+    counts: dict[str, Any] = field(default_factory=dict)
+    noted_us: dict[str, int] = field(default_factory=dict)
+
+
+def leads(member: Member, standing: Standing | None) -> bool:
+    """Whether the ledger says that this process leads."""
+    return standing is not None and (standing.holder == member.id or standing.holder.startswith(f"{member.id} "))
+
+
+class Handover:
+    """A deployment, and where its flow stands at the beginning of this step."""
+
+    def __init__(self, ledger: Ledger, world: World, clock: Clock, deployment: Deployment, memory: Memory) -> None:
+        self.ledger = ledger
+        self.world = world
+        self.clock = clock
+        self.deployment = deployment
+        self.memory = memory
+        self.flow = deployment.flow
+        self.plan = from_json(deployment.plan)
+        self.facts: dict[str, Any] = dict(deployment.facts)
+        self.now_us = clock.now_us()
+        self.look()
+
+    def look(self) -> None:
+        """See again where the flow stands and who is there."""
+        self._ever: Sequence[Member] | None = None
+        self.alive: dict[str, Member] = {member.id: member for member in self.ledger.members(self.flow)}
+        # In this order: of a process that is gone, all that it ever did is in what is read after.
+        self.standing: Standing | None = self.ledger.standing(self.flow)
+
+    # --- the plan -----------------------------------------------------------------------------------------------------
+
+    def stage(self, kind: type[S]) -> S | None:
+        """The stage of this kind; None where the plan has none."""
+        return next((stage for stage in self.plan if isinstance(stage, kind)), None)
+
+    @property
+    def current(self) -> str:
+        """The name of the stage that is under way."""
+        return self.deployment.stage or self.plan[0].name
+
+    def next_stage(self, name: str) -> Stage | None:
+        """The stage after the one of this name."""
+        names = [stage.name for stage in self.plan]
+        place = names.index(name) + 1
+        return self.plan[place] if place < len(self.plan) else None
+
+    def is_before_cut(self) -> bool:
+        """Whether the flow is still as it was before this deployment, by the plan."""
+        names = [stage.name for stage in self.plan]
+        if Cut.name not in names or self.current not in names:
+            return Cut.name not in names
+        return names.index(self.current) < names.index(Cut.name)
+
+    # --- facts --------------------------------------------------------------------------------------------------------
+
+    def fact(self, name: str) -> Mapping[str, Any]:
+        """What is known under this name; empty where nothing is."""
+        found = self.facts.get(name)
+        return found if isinstance(found, Mapping) else {}
+
+    def note(self, name: str, **values: Any) -> None:
+        """Make facts durable: `values` are laid over those that are known under this name."""
+        merged = {**self.fact(name), **values}
+        if merged != self.fact(name):
+            self.facts[name] = merged
+            self.ledger.operations.advance_deployment(self.deployment.id, facts={name: merged})
+
+    def show(self, name: str, **values: Any) -> None:
+        """Note how far something is, now and then: nothing may depend on it."""
+        if self.now_us - self.memory.noted_us.get(name, 0) >= PROGRESS_EVERY_US:
+            self.memory.noted_us[name] = self.now_us
+            self.note(name, **values)
+
+    def waited_s(self, name: str, since: str = "began_us") -> float:
+        """Seconds since a moment that was noted under this name; 0 where none was."""
+        moment = self.fact(name).get(since)
+        return 0.0 if moment is None else (self.now_us - int(moment)) / 1e6
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> str:
+        """The version that leads."""
+        return "" if self.standing is None else self.standing.version
+
+    def leader(self) -> Member | None:
+        """The process that leads, where it is there."""
+        return next((member for member in self.alive.values() if leads(member, self.standing)), None)
+
+    def member(self, part: str) -> Member | None:
+        """The process that plays a part (`new`, `old`, `beside`) in this deployment, where it is there."""
+        return self._newest(part, self.alive.values())
+
+    def dead(self, part: str) -> Member | None:
+        """The process that played a part and has ended, where nobody plays it now."""
+        if self.member(part) is not None:
+            return None
+        return self._newest(part, (one for one in self.everyone_ever() if one.ended_us is not None))
+
+    def _newest(self, part: str, members: Iterable[Member]) -> Member | None:
+        cast = [one for one in members if is_of(one, self.deployment.id) and one.wish.get("part") == part]
+        return max(cast, key=lambda one: one.joined_us, default=None)
+
+    def everyone_ever(self) -> Sequence[Member]:
+        """The processes that are there, and the last ones that ended."""
+        if self._ever is None:
+            self._ever = self.ledger.members(self.flow, ended=True)
+        return self._ever
+
+    def death(self, member: Member, what: str) -> Stop:
+        """How a process of the new version ended, as the end of this deployment."""
+        told = member.facts.get("error")
+        error = told if isinstance(told, Mapping) else None
+        why = str(error["message"]) if error else member.ended or "nobody knows how"
+        step = f" in step {error['step']}" if error and error.get("step") else ""
+        return Stop(DeploymentStatus.FAILED, f"{what} ended{step}: {why}", error)
+
+    def lost(self, part: str = "new") -> Stop | None:
+        """The end of this deployment where a process that it needs is not there; None while it is."""
+        if self.member(part) is not None:
+            return None
+        found = self.dead(part)
+        if found is None:
+            return Stop(DeploymentStatus.FAILED, "the process that it needs is not there")
+        return self.death(found, short(found.version))
+
+    def wish(self, member: Member, **changes: Any) -> None:
+        """Change what is wished of a process; None takes a wish away. Written only where it differs."""
+        wished = {**member.wish, **changes}
+        wished = {name: value for name, value in wished.items() if value is not None}
+        if wished != dict(member.wish):
+            self.ledger.wish(self.flow, member.id, wished)
+            self.alive[member.id] = replace(member, wish=wished)
+
+    def hold(self) -> None:
+        """Whoever leads lets sources forget nothing, and keeps a copy of what it writes. A restart forgets wishes."""
+        hold_from = self.fact("hold").get("from")
+        if hold_from is None:
+            return
+        for member in list(self.alive.values()):
+            if is_leader(member):
+                self.wish(member, hold_from=hold_from, spill=True)
+
+    def reserve(self, *, holds: bool) -> None:
+        """Whether nobody may be made the leader by the supervisor: while this deployment is about to say who leads."""
+        if bool(self.facts.get("holds")) != holds:
+            self.facts["holds"] = holds
+            self.ledger.operations.advance_deployment(self.deployment.id, facts={"holds": holds})
+
+    def outputs(self, member: Member | None) -> Outputs | None:
+        """What a process computed."""
+        if member is None:
+            return None
+        if member.id not in self.memory.outputs:
+            found = self.world.outputs(member)
+            if found is None:
+                return None
+            self.memory.outputs[member.id] = found
+        return self.memory.outputs[member.id]
+
+    # --- what should be -----------------------------------------------------------------------------------------------
+
+    def desired(self) -> Desired | None:
+        """What should be of the flow."""
+        return self.ledger.operations.desired(self.flow)
+
+    def desire(self, version: str) -> None:
+        """From now on this version is the one to be started; said only where it is not so already."""
+        known = self.desired()
+        deployment = self.deployment
+        why = f"{deployment.kind} {deployment.id}"
+        if known is None:
+            self.ledger.operations.desire(Desired(self.flow, Want.RUNNING, version, who=deployment.who, why=why))
+        elif known.version != version:
+            self.ledger.operations.desire(replace(known, version=version, who=deployment.who, why=why, changed_us=0))
+
+    def is_to_rest(self) -> Desired | None:
+        """The wish that the flow should not run, where there is one."""
+        known = self.desired()
+        return known if known is not None and known.want in (Want.STOPPED, Want.DRAINED) else None
+
+
+def failed(error: PenstockError) -> Stop:
+    """A known error as the end of a deployment."""
+    return Stop(DeploymentStatus.FAILED, error.message, error.as_dict())
+
+
+def refused(reasons: Sequence[str] | str) -> Stop:
+    """A no."""
+    return Stop(DeploymentStatus.REFUSED, reasons if isinstance(reasons, str) else "; ".join(reasons))

@@ -1,0 +1,115 @@
+"""What a handover came to, as one JSON value that stays in the ledger: measured, not promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from penstock.control.rollouts.cutting import BACK
+from penstock.control.rollouts.handover import Handover
+from penstock.control.rollouts.stages import (
+    CatchUp,
+    Check,
+    Compare,
+    Corrections,
+    Cut,
+    Follow,
+    Gate,
+    Into,
+    Keep,
+    Shadow,
+    Watch,
+)
+from penstock.ledger import DeploymentStatus, EpochRecord
+
+__all__ = ["receipt"]
+
+BEFORE = 50
+
+
+def receipt(h: Handover, status: DeploymentStatus) -> dict[str, Any]:
+    """Everything about it that somebody may want to know later."""
+    deployment, ending = h.deployment, h.fact("ending")
+    found: dict[str, Any] = {
+        "deployment": deployment.id,
+        "flow": h.flow,
+        "kind": deployment.kind,
+        "status": status.value,
+        "why": ending.get("why", ""),
+        "error": ending.get("error"),
+        "at_stage": ending.get("at"),
+        "leads": h.version,
+        "generation": None if h.standing is None else h.standing.generation,
+        "old_version": deployment.old_version,
+        "new_version": deployment.new_version,
+        "asked_by": deployment.who,
+        "asked_why": deployment.why,
+        "began_us": deployment.made_us,
+        "seconds": round((h.now_us - deployment.made_us) / 1e6, 3),
+        "stages_s": _stages_s(h),
+        "state_rows_migrated": sum(int(rows) for rows in (h.fact(Follow.name).get("migrated") or {}).values()),
+        "savepoint": dict(h.fact("savepoint")),
+    }
+    for key, name in (("cut", Cut.name), ("back", BACK)):
+        if "taken_us" in h.fact(name):
+            found[key] = _handed(h, h.fact(name))
+    for name in (Check.name, CatchUp.name, Shadow.name, Gate.name, Watch.name, Compare.name, Corrections.name):
+        if h.fact(name):
+            found[name] = _plain(h.fact(name))
+    for name in (Keep.name, Into.name, "hidden", "approval", "rollback_asked", "beside"):
+        if h.fact(name):
+            found[name] = _plain(h.fact(name))
+    return found
+
+
+def _plain(fact: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fact.items() if name not in ("began_us", "ended_us", "best", "best_us")}
+
+
+def _stages_s(h: Handover) -> dict[str, float]:
+    """How long each stage took."""
+    names = [*(stage.name for stage in h.plan), BACK]
+    spans = {name: (h.fact(name).get("began_us"), h.fact(name).get("ended_us", h.now_us)) for name in names}
+    return {name: round((end - begin) / 1e6, 3) for name, (begin, end) in spans.items() if begin is not None}
+
+
+def _handed(h: Handover, fact: Mapping[str, Any]) -> dict[str, Any]:
+    """A cut: the pause at the sink, and whether each row was taken once, both from the records of the epochs."""
+    generation = fact.get("generation")
+    at = int(fact.get("epoch", 0))
+    records = h.ledger.epochs(h.flow, first=max(1, at - BEFORE), last=at + BEFORE)
+    first = next((one for one in records if generation is not None and one.generation >= generation), None)
+    rewrite = fact.get("rewrite")
+    found: dict[str, Any] = {
+        "asked_us": fact.get("asked_us"),
+        "generation": generation,
+        "from_epoch": None if first is None else first.epoch,
+        "takeover": fact.get("takeover"),
+    }
+    if rewrite is not None:
+        return {**found, "rewritten_from": rewrite["fields"]["first"], "uncorrected": fact.get("uncorrected") or {}}
+    if first is None:
+        return found
+    before = [one for one in records if one.epoch < first.epoch]
+    gaps = [(later.committed_us - one.committed_us) / 1000 for one, later in pairwise(before)]
+    usual_ms = median(gaps) if gaps else 0.0
+    gap_ms = (first.committed_us - before[-1].committed_us) / 1000 if before else 0.0
+    return {
+        **found,
+        "gap_ms": round(gap_ms, 3),
+        "usual_gap_ms": round(usual_ms, 3),
+        "pause_ms": round(max(0.0, gap_ms - usual_ms), 3),
+        **_continuity([*before[-1:], first]),
+    }
+
+
+def _continuity(records: Sequence[EpochRecord]) -> dict[str, Any]:
+    """Rows that fell between two epochs, or into both, as their offset ranges say: there are none if ranges meet."""
+    for one, later in pairwise(records):
+        for source, taken in later.plan.ranges.items():
+            left = one.plan.ranges.get(source)
+            if later.epoch != one.epoch + 1 or (left is not None and left.get("end") != taken.get("start")):
+                return {"rows_lost": None, "rows_duplicated": None, "ranges": {"before": left, "after": taken}}
+    return {"rows_lost": 0, "rows_duplicated": 0}

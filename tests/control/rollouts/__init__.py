@@ -1,0 +1,1 @@
+"""Handovers over a pretended machine."""
