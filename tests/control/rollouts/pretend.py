@@ -17,7 +17,7 @@ from penstock.clock import ManualClock
 from penstock.connect import Change
 from penstock.control.rollouts.driver import Driver
 from penstock.control.rollouts.opening import NOTHING
-from penstock.control.rollouts.plans import Ask, Hidden, Manner, Situation, build_plan
+from penstock.control.rollouts.plans import Ask, Manner, Situation, build_plan
 from penstock.control.rollouts.stages import to_json
 from penstock.control.rollouts.world import Evidence, Launch
 from penstock.control.supervising.ends import End, Outcome
@@ -135,6 +135,8 @@ class Machine:
         self.sink: dict[int, tuple[str, str]] = {}
         self.fence = 0
         self.forgotten = 0
+        self.retention = 0
+        """How many epochs the source remembers though it may forget them."""
         self.chores: dict[str, int] = {}
         self.wrongs: list[str] = []
         self.judgement: Mapping[str, Any] = {"passed": True, "reasons": []}
@@ -174,6 +176,9 @@ class Machine:
             return None
         message = self.behaviour(str(job["version"])).check if job["kind"] == "check" else ""
         error = {"code": "definition", "message": message}
+        if job["kind"] == "check" and job["input_from"] is not None:
+            there = job["input_from"] > self.forgotten
+            return {"ok": True, "input": {"in": {"there": there, "message": "" if there else "it begins later now"}}}
         return {"ok": not message, **({"error": error} if message else {"steps": 3})}
 
     def drop_chore(self, key: str) -> None:
@@ -327,7 +332,7 @@ class Machine:
             process.spill.clear()
         hold_from = process.wish.get("hold_from")
         if hold_from is None or epoch < hold_from:
-            self.forgotten = epoch
+            self.forgotten = max(self.forgotten, epoch - self.retention)
         if process.takeover and not process.takeover.get("first_commit_us"):
             process.takeover["first_commit_us"] = self.clock.now_us()
 
@@ -422,12 +427,18 @@ class Machine:
         standing = self.ledger.standing(FLOW)
         return 0 if standing is None else standing.last_epoch
 
+    def run_on(self, epochs: int) -> None:
+        """Let whoever leads commit so many epochs more."""
+        goal = self.last_epoch + epochs
+        while self.last_epoch < goal:
+            self.supervise()
+            self.tick()
+
     def situation(self) -> Situation:
         """Where the flow is, for a plan."""
         standing = self.ledger.standing(FLOW)
         running = any(is_leader(member) for member in self.ledger.members(FLOW))
-        hidden: Hidden | None = None
-        return Situation(FLOW, standing, running, tuple(self.ledger.savepoints(FLOW)), hidden)
+        return Situation(FLOW, standing, running, tuple(self.ledger.savepoints(FLOW)))
 
     def begin(self, ask: Ask, manner: Manner | None = None, *, kind: str = "deploy", who: str = "ben") -> str:
         """Begin a deployment; gives its id."""
@@ -557,7 +568,7 @@ def check_whole(server: Server, deployment: str) -> Deployment:
     assert {record.epoch: record.version for record in records} == {
         epoch: version for epoch, (version, _) in machine.sink.items() if epoch <= standing.last_epoch
     }, "the sink holds each epoch once, by the version that the ledger says"
-    assert machine.forgotten >= standing.last_epoch - 1, "the sources forget again"
+    assert machine.forgotten >= standing.last_epoch - machine.retention - 1, "the sources forget again"
     return found
 
 
