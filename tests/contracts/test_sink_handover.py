@@ -13,7 +13,7 @@ import pytest
 
 from penstock.clock import seeded
 from penstock.connect import Change, Delivery, sink_class
-from penstock.errors import Fenced, StepFailed
+from penstock.errors import ConnectorError, Fenced, StepFailed
 from tests.contracts.killing import killed_writer
 from tests.contracts.sinks import SinkCase, change, find_cases, made_case, over, promises, upsert
 from tests.contracts.writer import REPLACED, append_of, replaced_by, upsert_of, upserts_replaced_by
@@ -195,6 +195,20 @@ def test_a_replacement_that_fails_in_the_middle(case: SinkCase) -> None:
     assert case.rows() == [(1, "bad"), (2, "bad"), (3, "bad")]
     sink.replace(2, 1, [(2, change((2, "good")))])
     assert case.rows() == [(1, "bad"), (2, "good")]
+
+
+@over(EXACT)
+def test_who_can_not_take_back_can_correct(case: SinkCase) -> None:
+    """A sink either replaces epochs or sends corrections; of what is the same it sends nothing."""
+    sink = case.opened()
+    sink.write(1, 1, change((1, "a"), (2, "b")))
+    same = [(1, change((1, "a"), (2, "b")), change((2, "b"), (1, "a")))]
+    if sink.undoable:
+        with pytest.raises(ConnectorError, match="no way to mark"):
+            sink.correct(1, 1, same)
+    else:
+        assert sink.correct(1, 1, same)["rows"] == 0
+    assert case.rows() == [(1, "a"), (2, "b")]
 
 
 class Polling:

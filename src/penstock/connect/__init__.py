@@ -16,6 +16,7 @@ from penstock.connect.contract import (
     Source,
 )
 from penstock.connect.memory import clear, finish, memory_rows, put_rows
+from penstock.connect.multisets import only_in
 from penstock.connect.ndjson import JsonLines
 from penstock.connect.registry import open_sink, open_source, preload, sink_class, source_class
 from penstock.connect.secrets import is_reference, resolve
@@ -37,6 +38,7 @@ __all__ = [
     "finish",
     "is_reference",
     "memory_rows",
+    "only_in",
     "open_sink",
     "open_source",
     "preload",

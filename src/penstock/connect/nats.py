@@ -2,6 +2,9 @@
 
 A message is one row, a JSON object. The offset is the stream's own sequence number, so a range reads the same twice
 for as long as the stream keeps it; what it keeps is decided by the stream's limits, never by us.
+
+Corrections of another flow (see `nats_sink`): a row that it adds is a row; one that it takes back can't be taken out of
+what was made of it here, and is a reject, so that somebody learns of it.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import polars as pl
 
 from penstock.analysis import to_schema
 from penstock.connect.contract import Backlog, Budget, Context, Offsets, PartitionRead, Reject, Source
+from penstock.connect.nats_rows import RETRACTED
 from penstock.connect.nats_sink import FENCE_HEADER, NatsSink
 from penstock.connect.nats_stream import Message, Stream, StreamState, naming
 from penstock.connect.ndjson import RAW_LIMIT, JsonLines
@@ -113,7 +117,11 @@ class NatsSource(Source):
         lines: list[bytes] = []
         for message in messages:
             line = message.payload.translate(IN_LINE)
-            if line and not line.isspace():
+            if RETRACTED in message.headers:
+                raw = message.payload[:RAW_LIMIT].decode("utf-8", errors="backslashreplace")
+                said = "a correction: who published this row takes it back"
+                rejects.append(Reject(PARTITION, message.sequence, raw, said))
+            elif line and not line.isspace():
                 kept.append(message.sequence)
                 lines.append(line)
             else:

@@ -12,6 +12,10 @@ that comes back publishes only what is missing.
 **Other rows.** Where a repeated epoch has other rows than were published, the messages that differ are deleted from the
 stream and the new ones published. Who has read the old ones has read them: the sink is idempotent, not undoable.
 
+**Corrections.** What an undo would take back is corrected by further messages to the same subject, with the header
+`Penstock-Correction: retract` (a row that was published is none) or `add` (a row that should have been published), and
+the epoch that is corrected. A call that is repeated finds by the newest message how far it has got.
+
 The stream must be this sink's alone. Messages of others break the chain: nothing goes wrong, but it gets slow.
 """
 
@@ -19,13 +23,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from penstock.clock import new_id
 from penstock.connect.contract import Change, Context, Delivery, Receipt, Sink
-from penstock.connect.nats_stream import Stored, Stream, naming
+from penstock.connect.multisets import only_in
+from penstock.connect.nats_rows import CORRECTION_HEADER, Correction, Newest, Row
+from penstock.connect.nats_stream import Stream, naming
 from penstock.connect.nats_wire import headers_of
 from penstock.connect.secrets import resolve
 from penstock.errors import ConfigError, ConnectorError, Fenced
@@ -43,35 +50,6 @@ HEADERS_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What the newest message of our subject says. `before`: the newest of the subject before its epoch began."""
-
-    sequence: int
-    sink: str
-    epoch: int
-    generation: int
-    index: int
-    before: int
-    digest: str
-
-    @classmethod
-    def of(cls, stored: Stored) -> Row | None:
-        """The row in a message; None where it is none of ours."""
-        found = stored.headers
-        if "Penstock-Index" not in found:
-            return None
-        return cls(
-            stored.sequence,
-            found["Penstock-Sink"],
-            int(found["Penstock-Epoch"]),
-            int(found["Penstock-Generation"]),
-            int(found["Penstock-Index"]),
-            int(found["Penstock-Before"]),
-            found["Penstock-Digest"],
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Epoch:
     """The messages of one epoch to be, and the headers that all of them share."""
 
@@ -81,12 +59,12 @@ class Epoch:
     digest: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Chain:
-    """Where the stream ends as we know it: what the next message names, and the newest row of our subject."""
+    """Where the stream ends as we know it: what the next message names, and the newest messages of our subject."""
 
     expected: bytes
-    row: Row | None
+    newest: Newest
 
 
 class NatsSink(Sink):
@@ -136,11 +114,15 @@ class NatsSink(Sink):
         with naming(self.context, epoch):
             return self._write(epoch, generation, change)
 
+    def correct(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change, Change]]) -> Receipt:
+        """Publish what differs, with the header `Penstock-Correction`: `retract` or `add`; each once. Raises Fenced."""
+        with naming(self.context, first_epoch):
+            return self._correct(first_epoch, generation, changes)
+
     def last_epoch(self) -> int | None:
         """The epoch of the newest row in the stream, or the one that this sink was last told to have no rows."""
         with naming(self.context):
-            stored = self._stream.surely_last_message(self.subject)
-        row = Row.of(stored) if stored is not None else None
+            row = Newest.of(self._stream.surely_last_message(self.subject)).row
         known = [epoch for epoch in (row.epoch if row else None, self._empty_epoch) if epoch is not None]
         return max(known, default=None)
 
@@ -189,6 +171,75 @@ class NatsSink(Sink):
             if stuck > ATTEMPTS:
                 raise self._error("others write to the stream all the time; it must be this sink's alone", epoch)
 
+    def _correct(self, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change, Change]]) -> Receipt:
+        chain, _ = self._sync(generation)
+        self._chain = None
+        before, run = chain.newest.sequence, ""
+        counts = {"retracted": 0, "added": 0, "published": 0}
+        for epoch, wrong, right in changes:
+            corrected = corrections(wrong, right)
+            if corrected is None:
+                continue
+            retracted, added, digest = corrected
+            self._check_sizes([*retracted, *added])
+            counts["retracted"] += len(retracted)
+            counts["added"] += len(added)
+            work = Epoch(epoch, generation, [*retracted, *added], digest)
+            if not run:
+                run = f"{first_epoch} {epoch} {digest}"
+                newest = chain.newest.correction
+                if newest is not None and newest.run == run:
+                    before = newest.before  # this call was interrupted, or it is repeated
+            chain, published = self._corrected(work, len(retracted), run, before, chain)
+            counts["published"] += published
+        self._chain = chain
+        return {"rows": counts["retracted"] + counts["added"], **counts}
+
+    def _corrected(self, work: Epoch, retracted: int, run: str, before: int, chain: Chain) -> tuple[Chain, int]:
+        """Publish what is missing of an epoch's corrections; gives the chain to go on with, and how many they were."""
+        published = stuck = 0
+        while True:
+            begin, changed = self._begin_correction(work, run, chain)
+            if changed:
+                chain, _ = self._sync(work.generation)
+            if begin == len(work.lines):
+                return chain, published
+            row = chain.newest.row
+            named = f"Penstock-Run: {run}\r\n" + (f"Penstock-Row: {row.spelled}\r\n" if row is not None else "")
+            shared = self._headers(work.number, work.generation, before, work.digest) + named.encode()
+            heads = [
+                b"%bPenstock-Correction: %b\r\n" % (shared, b"retract" if index < retracted else b"add")
+                for index in range(len(work.lines))
+            ]
+            done, sequence, expected = self._send(work.lines, heads, begin, chain.expected)
+            published += done - begin
+            if done == len(work.lines):
+                last = Correction(sequence, work.number, work.generation, done - 1, before, work.digest, run, row)
+                return Chain(expected, Newest(sequence, work.generation, row, last)), published
+            stuck = stuck + 1 if done == begin else 1
+            if stuck > ATTEMPTS:
+                raise self._error("others write to the stream all the time; it must be this sink's alone", work.number)
+            chain, _ = self._sync(work.generation)
+
+    def _begin_correction(self, work: Epoch, run: str, chain: Chain) -> tuple[int, bool]:
+        """From which correction on those of an epoch are missing, and whether messages were deleted.
+
+        The newest correction of the run says how far it got. Where the epoch that it was in is another one by now,
+        because the flow did not do the same again, the corrections of that epoch are taken back.
+        """
+        newest = chain.newest.correction
+        if newest is None or newest.run != run or newest.epoch < work.number:
+            return 0, False
+        if newest.epoch > work.number:
+            return len(work.lines), False
+        if newest.digest == work.digest:
+            return newest.index + 1, False
+        for message in reversed(self._stream.read(newest.before + 1, newest.sequence + 1, self.subject)):
+            found = headers_of(message.headers)
+            if CORRECTION_HEADER in found and found["Penstock-Epoch"] == str(work.number):
+                self._stream.delete(message.sequence)
+        return 0, True
+
     def _check_stream(self, *, create: bool) -> None:
         if self.context.schema is not None:
             check_types(self.context.schema)
@@ -217,29 +268,29 @@ class NatsSink(Sink):
         # The end is read first: whatever comes after it makes the first message of the chain fail.
         expected = b"Nats-Expected-Last-Sequence: %d\r\n" % state.last
         stored = self._stream.surely_last_message(self.subject)
-        row = Row.of(stored) if stored is not None else None
+        found = Newest.of(stored)
         fence = self._stream.last_message(self._fence_subject)
         newest = int(fence.headers["Penstock-Fence"]) if fence is not None else 0
-        owners = [found.headers.get("Penstock-Sink") for found in (stored, fence) if found is not None]
+        owners = [one.headers.get("Penstock-Sink") for one in (stored, fence) if one is not None]
         if any(owner != self._name for owner in owners):
             raise self._error(
                 f"stream {self._stream.name} holds rows of {next(o for o in owners if o != self._name) or 'others'}",
                 hint="give this sink a stream of its own",
             )
-        newest = max(newest, row.generation if row is not None else 0)
+        newest = max(newest, found.generation)
         if newest > generation:
             raise Fenced(
                 f"generation {newest} writes stream {self._stream.name}; generation {generation} may not",
                 flow=self.context.flow,
                 step=self.context.step,
             )
-        return Chain(expected, row), newest
+        return Chain(expected, found), newest
 
     def _begin(self, work: Epoch, chain: Chain) -> tuple[int, int, bool]:
         """From which row on `work` is missing, the newest sequence before its epoch, whether messages were deleted."""
-        row = chain.row
+        row = chain.newest.row
         if row is None or row.epoch < work.number:
-            return 0, row.sequence if row is not None else 0, False
+            return 0, chain.newest.sequence, False
         if (row.epoch, row.digest) == (work.number, work.digest):
             return row.index + 1, row.before, False
         before = self._before(row, work.number)
@@ -250,6 +301,10 @@ class NatsSink(Sink):
         before = row.before
         while before:
             stored = self._stream.message(before)
+            correction = Correction.of(stored) if stored is not None else None
+            if correction is not None:
+                before = correction.before
+                continue
             earlier = Row.of(stored) if stored is not None else None
             if earlier is None or earlier.epoch < epoch:
                 return before
@@ -258,7 +313,11 @@ class NatsSink(Sink):
 
     def _take_back(self, work: Epoch, before: int, last: int) -> int:
         """Delete what is after `before` and is not the begin of `work`, the newest first; gives the rows kept."""
-        published = self._stream.read(before + 1, last + 1, self.subject)
+        published = [
+            message
+            for message in self._stream.read(before + 1, last + 1, self.subject)
+            if CORRECTION_HEADER.encode() not in message.headers
+        ]
         kept = 0
         for message, line in zip(published, work.lines, strict=False):
             same_epoch = headers_of(message.headers).get("Penstock-Epoch") == str(work.number)
@@ -271,34 +330,48 @@ class NatsSink(Sink):
 
     def _publish(self, work: Epoch, begin: int, before: int, chain: Chain) -> tuple[int, Chain]:
         """Publish from row `begin` on; gives how far it got for sure, and the chain to go on with."""
-        shared = (
-            f"Penstock-Sink: {self._name}\r\nPenstock-Epoch: {work.number}\r\n"
-            f"Penstock-Generation: {work.generation}\r\nPenstock-Before: {before}\r\n"
-            f"Penstock-Digest: {work.digest}\r\n"
+        shared = self._headers(work.number, work.generation, before, work.digest)
+        done, sequence, expected = self._send(work.lines, [shared] * len(work.lines), begin, chain.expected)
+        if not sequence:
+            return done, Chain(expected, chain.newest)
+        row = Row(sequence, work.number, work.generation, done - 1, before, work.digest)
+        return done, Chain(expected, Newest(sequence, work.generation, row))
+
+    def _headers(self, epoch: int, generation: int, before: int, digest: str) -> bytes:
+        """What rows of an epoch have in common."""
+        return (
+            f"Penstock-Sink: {self._name}\r\nPenstock-Epoch: {epoch}\r\nPenstock-Generation: {generation}\r\n"
+            f"Penstock-Before: {before}\r\nPenstock-Digest: {digest}\r\n"
         ).encode()
+
+    def _send(
+        self, lines: Sequence[bytes], heads: Sequence[bytes], begin: int, expected: bytes
+    ) -> tuple[int, int, bytes]:
+        """Publish lines with their headers from `begin` on, each expecting the one before it to be the newest.
+
+        Gives how far it got for sure, the sequence of the last message (0: none), and what the next one expects.
+        """
         run = new_id().encode()
-        expected = chain.expected
-        row = chain.row
+        last = 0
         done = begin
-        while done < len(work.lines):
+        while done < len(lines):
             stop, size_bytes = done, 0
-            while stop < min(done + WINDOW, len(work.lines)) and (stop == done or size_bytes < WINDOW_BYTES):
-                size_bytes += len(work.lines[stop])
+            while stop < min(done + WINDOW, len(lines)) and (stop == done or size_bytes < WINDOW_BYTES):
+                size_bytes += len(lines[stop])
                 stop += 1
             frames: list[bytes] = []
             inbox = ""
             for index in range(done, stop):
-                headers = b"%bPenstock-Index: %d\r\nNats-Msg-Id: %b.%d\r\n%b" % (shared, index, run, index, expected)
-                frame, inbox = self._frame(self.subject, headers, work.lines[index], answer=index == stop - 1)
+                head = b"%bPenstock-Index: %d\r\nNats-Msg-Id: %b.%d\r\n%b" % (heads[index], index, run, index, expected)
+                frame, inbox = self._frame(self.subject, head, lines[index], answer=index == stop - 1)
                 frames.append(frame)
                 expected = b"Nats-Expected-Last-Msg-Id: %b.%d\r\n" % (run, index)
             self._stream.wire.send(b"".join(frames))
             sequence = self._answered(inbox)
             if sequence is None:
-                return done, Chain(expected, row)
-            done = stop
-            row = Row(sequence, self._name, work.number, work.generation, done - 1, before, work.digest)
-        return done, Chain(expected, row)
+                break
+            done, last = stop, sequence
+        return done, last, expected
 
     def _frame(self, subject: str, headers: bytes, payload: bytes, *, answer: bool) -> tuple[bytes, str]:
         """An HPUB frame, and the subject that its answer comes to."""
@@ -358,6 +431,19 @@ def _has_json(dtype: object) -> bool:
     if isinstance(dtype, pl.Struct):
         return all(_has_json(field.dtype) for field in dtype.fields)
     return dtype not in (pl.Binary, pl.Object)
+
+
+def corrections(wrong: Change, right: Change) -> tuple[list[bytes], list[bytes], str] | None:
+    """The messages that are only in one of two changes: (to be taken back, to be added, a digest of both changes).
+
+    None where both are the same messages, in whatever order.
+    """
+    old, new = (sorted(as_lines(change.rows)) for change in (wrong, right))
+    if old == new:
+        return None
+    left, right_lines = (pl.DataFrame({"line": lines}, schema={"line": pl.Binary}) for lines in (old, new))
+    digest = hashlib.blake2b(b"\n".join([*old, b"", *new]), digest_size=8).hexdigest()
+    return only_in(left, right_lines)["line"].to_list(), only_in(right_lines, left)["line"].to_list(), digest
 
 
 def as_lines(rows: pl.DataFrame) -> list[bytes]:

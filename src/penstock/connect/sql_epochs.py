@@ -141,10 +141,19 @@ class Keep:
 
     def is_due(self, epoch: int) -> bool:
         """Whether it is time to prune; says so once in `EVERY` epochs."""
-        if self._looked is not None and 0 <= epoch - self._looked < self.EVERY:
+        if self._looked is None:  # the first epoch of a process is the one that everybody waits for
+            self._looked = epoch
+            return False
+        if 0 <= epoch - self._looked < self.EVERY:
             return False
         self._looked = epoch
         return True
+
+    def is_old(self, image: tuple[int, int], epoch: int, now_us: int) -> bool:
+        """Whether an image (when, by which epoch) may go."""
+        at_us, by = image
+        by_count = self._epochs is not None and by <= epoch - self._epochs
+        return by_count or at_us < self.since_us(now_us)
 
     def since_us(self, now_us: int) -> int:
         """Images older than this time may go. 0 where time does not matter."""
@@ -292,6 +301,13 @@ class TableSql:
     def forget_since(self, first_epoch: int) -> str:
         """Delete the images of epochs >= `first_epoch`."""
         return f"delete from {self.before} where {quoted(BY)} >= {first_epoch:d}"
+
+    def some_old_image(self) -> str:
+        """When the image was taken that lies first in the table, and by which epoch: one of the oldest, as a rule.
+
+        Where space was used again it is a younger one, and pruning waits until that one is old: at most twice as long.
+        """
+        return f"select {quoted(AT)}, {quoted(BY)} from {self.before} limit 1"
 
     def newest_image_before(self, time_us: int) -> str:
         """The last epoch whose images were taken before a time, or null."""

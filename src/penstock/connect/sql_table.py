@@ -150,7 +150,11 @@ class EpochTable:
         """Now and then, delete before-images that nobody may ask for any more."""
         if not self.sql.key or not self.keep.is_due(epoch):
             return
-        since_us = self.keep.since_us(self.context.clock.now_us())
+        now_us = self.context.clock.now_us()
+        some = work.rows(self.sql.some_old_image())
+        if not some or not self.keep.is_old(some[0], epoch, now_us):
+            return  # looking through all of them takes long
+        since_us = self.keep.since_us(now_us)
         newest = work.rows(self.sql.newest_image_before(since_us))
         undo_from = self.keep.undo_from(epoch, newest[0][0] if newest else None)
         if undo_from > (position.undo_from or 0):
