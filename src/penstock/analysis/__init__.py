@@ -1,5 +1,15 @@
 """What can be KNOWN without running: schemas, lineage, diff of two versions, compatibility verdict."""
 
+from penstock.analysis.column_types import is_wider
+from penstock.analysis.compatibility import (
+    MigrationFacts,
+    Outcome,
+    TableVerdict,
+    Verdict,
+    compare,
+    migration_facts,
+    renames_of,
+)
 from penstock.analysis.declared import to_schema
 from penstock.analysis.describe import describe
 from penstock.analysis.facts import WINDOW_END, WINDOW_START, Analysis, StepFacts
@@ -9,6 +19,7 @@ from penstock.analysis.picture import draw_svg, draw_text
 from penstock.analysis.pruning import needed_columns
 from penstock.analysis.queries import closed_connection
 from penstock.analysis.schemas import analyse
+from penstock.analysis.state_columns import ColumnVerdict
 from penstock.analysis.state_layout import (
     Empty,
     IfChanged,
@@ -35,28 +46,37 @@ __all__ = [
     "Analysis",
     "CodeChange",
     "ColumnOrigin",
+    "ColumnVerdict",
     "ColumnsChange",
     "Empty",
     "EndChange",
     "IfChanged",
+    "MigrationFacts",
+    "Outcome",
     "StateColumn",
     "StateFact",
     "StateLayout",
     "StepChange",
     "StepFacts",
+    "TableVerdict",
+    "Verdict",
     "VersionDiff",
     "analyse",
     "closed_connection",
     "columns_text",
+    "compare",
     "describe",
     "diff_versions",
     "draw_svg",
     "draw_text",
+    "is_wider",
     "layouts_from_json",
     "layouts_json",
     "lineage",
     "meaning_of",
+    "migration_facts",
     "needed_columns",
+    "renames_of",
     "sources_of",
     "state_fingerprint",
     "to_schema",

@@ -47,8 +47,8 @@ class StateColumn:
     """One column of a table of state.
 
     `name`: in the state's files. `label`: what the author calls it. `meaning`: a fingerprint of what gives it its
-    meaning, where the name does not; `text` says it. `results`: the columns of the step's results that need it.
-    `empty`: what a partial result is before any row.
+    meaning, where the name does not; `text` says it. `merge`: how partial results are put together (`sum`, `max`).
+    `results`: the columns of the step's results that need it. `empty`: what a partial result is before any row.
     """
 
     name: str
@@ -57,6 +57,7 @@ class StateColumn:
     label: str = ""
     meaning: str = ""
     text: str = ""
+    merge: str = ""
     results: tuple[str, ...] = ()
     empty: Empty = ""
 
@@ -191,6 +192,7 @@ def _column_json(column: StateColumn) -> dict[str, Any]:
         "label": column.label,
         "meaning": column.meaning,
         "text": column.text,
+        "merge": column.merge,
         "results": list(column.results),
         "empty": column.empty,
     }

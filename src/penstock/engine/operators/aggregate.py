@@ -92,9 +92,9 @@ class RunningAggregate(Operator):
         columns = columns_of_partials(self._aggregation, self._table.schema, counted=True)
         facts = [duration_fact("ttl", ttl_us)]
         found = [layout_of(step, self._table, columns=columns, facts=facts, expires_after_us=ttl_us)]
-        # How many rows each member has is only counted where a row may go again.
-        counts = self.place.inputs[0].updating or ttl_us is not None
-        facts.append(StateFact("counts members", int(counts), "grows", "yes" if counts else "no"))
+        # How many rows each member has is only counted where a row may be taken back.
+        counts = self.place.inputs[0].updating
+        facts.append(StateFact("rows of members", int(counts), "grows", "counted" if counts else "not counted"))
         for column, table in self._members.items():
             part = f"members:{column}"
             found.append(layout_of(step, table, part=part, facts=facts, expires_after_us=ttl_us))

@@ -84,10 +84,17 @@ def columns_of_partials(
     labels = _labels(aggregation, results)
     found = {}
     for name, partial in partials.items():
-        empty = _empty(partial, types[name], counted=counted)
-        text = _text(partial, partials)
-        meaning = _meaning(partial, partials)
-        found[name] = StateColumn(name, types[name], "partial", labels[name], meaning, text, results[name], empty)
+        found[name] = StateColumn(
+            name,
+            types[name],
+            "partial",
+            label=labels[name],
+            meaning=_meaning(partial, partials),
+            text=_text(partial, partials),
+            merge=partial.kind,
+            results=results[name],
+            empty=_empty(partial, types[name], counted=counted),
+        )
     return found
 
 
@@ -158,11 +165,12 @@ def _meaning(partial: Partial, partials: Mapping[str, Partial]) -> str:
 
 
 def _text(partial: Partial, partials: Mapping[str, Partial]) -> str:
-    text = (
-        str(partial.batch.meta.undo_aliases()).removesuffix(".strict_cast(Int64)").removesuffix(".strict_cast(Float64)")
-    )
-    by = f", by {_text(partials[partial.when], partials)}" if partial.when else ""
-    return f"{text}{by}"
+    """The expression as an author would know it."""
+    if partial.members is not None:
+        return f"{partial.members}.n_unique()"
+    text = str(partial.batch.meta.undo_aliases())
+    text = text.removesuffix(".strict_cast(Int64)").removesuffix(".strict_cast(Float64)")
+    return f"{text}, by {_text(partials[partial.when], partials)}" if partial.when else text
 
 
 def _empty(partial: Partial, dtype: pl.DataType, *, counted: bool) -> Empty:
