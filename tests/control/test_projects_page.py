@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from penstock.control import KINDS
+from penstock.control.policies import DeployTable, SuperviseTable, UndoTable
 from penstock.control.project import EngineTable, EnvironmentTable, ProjectFile, ProjectTable, load_project
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "projects.md"
@@ -21,7 +22,15 @@ UPDATES = os.environ.get("PENSTOCK_UPDATE") == "1"
 
 
 @pytest.mark.parametrize(
-    ("heading", "table"), [("project", ProjectTable), ("engine", EngineTable), ("env.NAME", EnvironmentTable)]
+    ("heading", "table"),
+    [
+        ("project", ProjectTable),
+        ("engine", EngineTable),
+        ("deploy", DeployTable),
+        ("undo", UndoTable),
+        ("supervise", SuperviseTable),
+        ("env.NAME", EnvironmentTable),
+    ],
 )
 def test_every_key_of_a_table_is_described(heading: str, table: type[BaseModel]) -> None:
     """The section of a table has one row for each of its keys, and no others."""
@@ -31,8 +40,8 @@ def test_every_key_of_a_table_is_described(heading: str, table: type[BaseModel])
 
 
 def test_every_table_has_a_section() -> None:
-    """The three tables of the file are the three sections."""
-    assert set(ProjectFile.model_fields) == {"project", "engine", "env"}
+    """The tables of the file are the sections above."""
+    assert set(ProjectFile.model_fields) == {"project", "engine", "deploy", "undo", "supervise", "env"}
 
 
 def test_every_kind_and_its_options_are_described() -> None:

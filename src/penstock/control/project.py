@@ -19,6 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from penstock.connect import resolve
 from penstock.control.binding import Binding, BindingError, make_dataset
+from penstock.control.policies import (
+    DeployPolicy,
+    DeployTable,
+    SupervisePolicy,
+    SuperviseTable,
+    UndoPolicy,
+    UndoTable,
+    deploy_policy,
+    supervise_policy,
+    undo_policy,
+)
 from penstock.control.toml_lines import line_of
 from penstock.errors import ConfigError, did_you_mean
 from penstock.flow import Dataset
@@ -62,6 +73,7 @@ class EnvironmentTable(_Table):
     ephemeral: bool = False
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
     bind: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    deploy: DeployTable = DeployTable()
 
 
 class ProjectFile(_Table):
@@ -69,6 +81,9 @@ class ProjectFile(_Table):
 
     project: ProjectTable = ProjectTable()
     engine: EngineTable = EngineTable()
+    deploy: DeployTable = DeployTable()
+    undo: UndoTable = UndoTable()
+    supervise: SuperviseTable = SuperviseTable()
     env: dict[str, EnvironmentTable] = Field(default_factory=dict)
 
 
@@ -85,6 +100,7 @@ class Environment:
     production: bool = False
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     bindings: Mapping[str, Binding] = field(default_factory=dict)
+    deploy: DeployPolicy = field(default_factory=DeployPolicy)
 
     @property
     def folder(self) -> Path:
@@ -109,6 +125,9 @@ class Project:
     lock: str | None = None
     engine: EngineTable = field(default_factory=EngineTable)
     environments: Mapping[str, Environment] = field(default_factory=dict)
+    deploy: DeployPolicy = field(default_factory=DeployPolicy)
+    undo: UndoPolicy = field(default_factory=UndoPolicy)
+    supervise: SupervisePolicy = field(default_factory=SupervisePolicy)
 
     def environment(self, name: str) -> Environment:
         """The environment of this name; `dev` is always there. Raises ConfigError that lists those that are."""
@@ -116,7 +135,7 @@ class Project:
         if found is not None:
             return found
         if name == "dev":
-            return Environment("dev", self.root, ".penstock/dev")
+            return Environment("dev", self.root, ".penstock/dev", deploy=self.deploy)
         known = sorted({*self.environments, "dev"})
         where = f"{self.file}" if self.file else f"no {FILE_NAME} in {self.root} or above it, so it"
         raise ConfigError(
@@ -125,6 +144,10 @@ class Project:
             if _NAME.fullmatch(name)
             else f"known: {', '.join(known)} ({where})",
         )
+
+    def deploy_policy(self, name: str) -> DeployPolicy:
+        """What holds for deploying to an environment: `[env.NAME.deploy]` before `[deploy]`. Raises ConfigError."""
+        return self.environment(name).deploy
 
     def flow_files(self) -> tuple[Path, ...]:
         """The files that may hold flows, in a stable order."""
@@ -170,7 +193,10 @@ def load_project(path: Path) -> Project:
     except ValidationError as error:
         faults = [_fault(item["type"], item["loc"], item["msg"], item["input"]) for item in error.errors()]
         raise _config_error(path, text, faults) from None
-    environments = {name: _environment(name, table, path.parent) for name, table in parsed.env.items()}
+    environments = {
+        name: _environment(name, table, path.parent, deploy_policy(parsed.deploy, table.deploy))
+        for name, table in parsed.env.items()
+    }
     faults = [fault for name, found in environments.items() for fault in _binding_faults(name, found)]
     faults += [
         (("env", name), f"{name!r} can't be the name of an environment: letters, digits, '_' and '-', at most 40")
@@ -189,10 +215,13 @@ def load_project(path: Path) -> Project:
         lock=parsed.project.lock,
         engine=parsed.engine,
         environments=MappingProxyType(environments),
+        deploy=deploy_policy(parsed.deploy),
+        undo=undo_policy(parsed.undo),
+        supervise=supervise_policy(parsed.supervise),
     )
 
 
-def _environment(name: str, table: EnvironmentTable, root: Path) -> Environment:
+def _environment(name: str, table: EnvironmentTable, root: Path, deploy: DeployPolicy) -> Environment:
     production = table.production
     if production is None:
         production = name in _PRODUCTION or table.branch in _PRODUCTION
@@ -210,6 +239,7 @@ def _environment(name: str, table: EnvironmentTable, root: Path) -> Environment:
         production=production,
         params=MappingProxyType(table.params),
         bindings=MappingProxyType(bindings),
+        deploy=deploy,
     )
 
 
@@ -237,12 +267,23 @@ def _fault(kind: str, loc: Sequence[int | str], message: str, given: object) -> 
     if kind == "extra_forbidden":
         known = sorted(_table_of(place[:-1]).model_fields)
         return place, f"unknown key {place[-1]!r}.{did_you_mean(place[-1], known)} Known here: {', '.join(known)}"
+    if kind == "value_error":  # our own: it says all there is to say
+        return place, message.removeprefix("Value error, ")
     shown = repr(given) if len(repr(given)) <= 60 else f"{repr(given)[:60]}..."  # noqa: PLR2004 - one line
     return place, f"{message[:1].lower()}{message[1:]}, not {shown}"
 
 
-def _table_of(place: tuple[str, ...]) -> type[_Table]:
-    tables: dict[str, type[_Table]] = {"project": ProjectTable, "engine": EngineTable, "env": EnvironmentTable}
+def _table_of(place: tuple[str, ...]) -> type[BaseModel]:
+    if len(place) == 3 and place[0] == "env":  # noqa: PLR2004 - [env.NAME.deploy]
+        return DeployTable
+    tables: dict[str, type[BaseModel]] = {
+        "project": ProjectTable,
+        "engine": EngineTable,
+        "deploy": DeployTable,
+        "undo": UndoTable,
+        "supervise": SuperviseTable,
+        "env": EnvironmentTable,
+    }
     return tables[place[0]] if place else ProjectFile
 
 

@@ -11,10 +11,10 @@ import polars as pl
 from penstock.connect import Change
 from penstock.control.gate.appended import AppendedRows
 from penstock.control.gate.bounds import Bounds
-from penstock.control.gate.equality import TOLERANCE_LEAST
 from penstock.control.gate.keyed_rows import KeyedRows
 from penstock.control.gate.layout import layout_of, merged
 from penstock.control.gate.row_diff import RowDiff
+from penstock.control.policies import TOLERANCE_LEAST
 
 __all__ = ["Differ"]
 

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 __all__ = [
-    "TOLERANCE_LEAST",
     "Hashes",
     "buckets",
     "column_hashes",
@@ -21,9 +20,6 @@ __all__ = [
     "row_hashes",
     "total",
 ]
-
-TOLERANCE_LEAST = 1e-12
-"""A smaller one is lost in the rounding of what it is computed with."""
 
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.clock import Clock
+from penstock.control.sizes import bytes_of
 from penstock.control.supervising.crew import Crew
 from penstock.control.supervising.ends import End, Outcome
 from penstock.control.supervising.launching import rotate_log
@@ -18,7 +19,6 @@ from penstock.ledger import Member
 
 __all__ = ["Limits", "Watchdog", "bytes_of", "limits_of"]
 
-_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _LOGS_EVERY_S = 10.0
 
 
@@ -41,17 +41,6 @@ def limits_of(options: Mapping[str, Any], default: Limits) -> Limits:
         float(options.get("stop_after_s") or default.stop_after_s),
         options.get("memory_bytes") or default.memory_bytes,
     )
-
-
-def bytes_of(text: str) -> int | None:
-    """`512MB`, `4 GB` -> bytes; None where it is no size."""
-    squeezed = text.strip().upper().replace(" ", "")
-    number, unit = (squeezed[:-2], squeezed[-2:]) if squeezed[-2:] in _UNITS else (squeezed, "")
-    try:
-        size = float(number) * _UNITS.get(unit, 1)
-    except ValueError:
-        return None
-    return round(size) if size >= 1 else None
 
 
 class Watchdog:
