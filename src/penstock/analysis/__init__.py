@@ -38,6 +38,7 @@ from penstock.analysis.version_diff import (
     StepChange,
     VersionDiff,
     diff_versions,
+    state_verdict,
 )
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "renames_of",
     "sources_of",
     "state_fingerprint",
+    "state_verdict",
     "to_schema",
     "type_text",
 ]

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["CodeChange", "ColumnsChange", "EndChange", "StepChange", "VersionDiff", "diff_versions"]
+from penstock.analysis.compatibility import MigrationFacts, Verdict, compare
+from penstock.analysis.state_layout import layouts_from_json
+
+__all__ = ["CodeChange", "ColumnsChange", "EndChange", "StepChange", "VersionDiff", "diff_versions", "state_verdict"]
 
 Change: TypeAlias = Literal["added", "removed", "changed", "renamed"]
 Manifest: TypeAlias = Mapping[str, Any]
@@ -78,7 +81,8 @@ class EndChange:
 class VersionDiff:
     """All that is different from the version `old` to the version `new` of a flow.
 
-    `settings`: parameters, packages, Python and the like, name -> before and after. `files`: path -> what happened.
+    `state`: what becomes of the state of the one in the other. `settings`: parameters, packages, Python and the like,
+    name -> before and after. `files`: path -> what happened.
     """
 
     flow: str
@@ -86,17 +90,19 @@ class VersionDiff:
     new: str
     steps: tuple[StepChange, ...] = ()
     ends: tuple[EndChange, ...] = ()
+    state: Verdict = field(default_factory=Verdict)
     settings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     files: Mapping[str, Change] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether both do the same to the same data: files may differ in what does not count, such as comments."""
-        return not (self.steps or self.ends or self.settings)
+        return not (self.steps or self.ends or self.settings) and self.state.is_same
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "is_empty": self.is_empty}
+        values = asdict(replace(self, state=Verdict()))
+        return {**values, "state": self.state.as_json(), "is_empty": self.is_empty}
 
 
 def diff_versions(old: Manifest, new: Manifest) -> VersionDiff:
@@ -107,8 +113,19 @@ def diff_versions(old: Manifest, new: Manifest) -> VersionDiff:
         new=str(new["id"]),
         steps=tuple(_steps(old, new)),
         ends=tuple(_ends(old, new)),
+        state=state_verdict(old, new),
         settings=_settings(old, new),
         files=_files(old["files"], new["files"]),
+    )
+
+
+def state_verdict(old: Manifest, new: Manifest) -> Verdict:
+    """What becomes of the state of one version in another, by their manifests."""
+    return compare(
+        layouts_from_json(old["state"]),
+        layouts_from_json(new["state"]),
+        renames=new["renames"],
+        migrations=[MigrationFacts(**said) for said in new["migrations"]],
     )
 
 

@@ -13,18 +13,19 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from penstock.analysis import Analysis, describe, type_text
+from penstock.analysis import Analysis, describe, layouts_json, migration_facts, renames_of, type_text
 from penstock.clock import Clock
 from penstock.control.bundle_files import bundle_files, import_paths, lock_file
-from penstock.control.inspecting import inspect_flow
+from penstock.control.inspecting import inspect_state
 from penstock.control.loading import LoadedFlow
 from penstock.control.running import PreparedRun
 from penstock.errors import ConfigError
-from penstock.flow import Definition, Step, code_parts, flow_version, statement_of, step_fingerprint
+from penstock.flow import Step, code_parts, flow_version, statement_of, step_fingerprint
 
 __all__ = ["MANIFEST", "as_manifest", "content_id", "file_hashes", "identity"]
 
@@ -42,7 +43,7 @@ def as_manifest(prepared: PreparedRun, clock: Clock, *, who: str = "", why: str 
     ConfigError where a file that belongs to the version is not there.
     """
     loaded = prepared.loaded
-    analysis = inspect_flow(prepared)
+    analysis, layouts = inspect_state(prepared)
     definition = loaded.definition
     hashes = _hashes_now(loaded)
     about = identity(loaded)
@@ -68,9 +69,9 @@ def as_manifest(prepared: PreparedRun, clock: Clock, *, who: str = "", why: str 
             }
             for one in prepared.bound
         ],
-        "state": [],
-        "renames": {one.old: one.new for one in definition.renames},
-        "migrations": _migrations(definition),
+        "state": layouts_json(layouts),
+        "renames": renames_of(definition),
+        "migrations": [asdict(said) for said in migration_facts(definition)],
         "params": {name: found.value for name, found in loaded.params.items()},
         "python": platform.python_version(),
         "penstock": version("penstock"),
@@ -150,21 +151,6 @@ def _code(loaded: LoadedFlow) -> dict[str, dict[str, str]]:
         }
         for name, part in sorted(parts.items())
     }
-
-
-def _migrations(definition: Definition) -> list[dict[str, Any]]:
-    return [
-        {
-            "step": one.step,
-            "table": one.table,
-            "columns": {name: str(value) for name, value in one.columns.items()},
-            "keep": one.keep,
-            "reset": one.reset,
-            "function": None if one.function is None else getattr(one.function, "__qualname__", "a function"),
-            "since": one.since,
-        }
-        for one in definition.migrations
-    ]
 
 
 def _place(location: str, loaded: LoadedFlow) -> str:

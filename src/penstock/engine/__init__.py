@@ -9,9 +9,11 @@ from penstock.engine.following import Follower
 from penstock.engine.handover import step_down, take_over
 from penstock.engine.leading import Leader, Outcome, Post
 from penstock.engine.loop import lookup_tables, run_flow
+from penstock.engine.migrating import migrate, refuse_incompatible, renamed_facts, renamed_plan
 from penstock.engine.options import Progress, RunOptions, RunResult, StopSignal
 from penstock.engine.patience import Patience
 from penstock.engine.points import HANDOVER_POINTS, POINTS, Probe
+from penstock.engine.program import Program
 from penstock.engine.spill import Spill, SpillReader
 from penstock.engine.starting import claim, follow, stand_by
 from penstock.engine.tally import Tally
@@ -30,6 +32,7 @@ __all__ = [
     "Patience",
     "Post",
     "Probe",
+    "Program",
     "Progress",
     "RunOptions",
     "RunResult",
@@ -40,6 +43,10 @@ __all__ = [
     "claim",
     "follow",
     "lookup_tables",
+    "migrate",
+    "refuse_incompatible",
+    "renamed_facts",
+    "renamed_plan",
     "run_flow",
     "stand_by",
     "step_down",
