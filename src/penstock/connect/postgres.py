@@ -3,8 +3,8 @@
 The rows of an epoch, its before-images and the epoch's number in `penstock_epochs` are one transaction. The row of the
 target in `penstock_epochs` is locked first, so two writers never interleave, and a lower generation is fenced off.
 
-Rows go in by COPY. The target has a last column `_epoch`: with a BRIN index where rows are appended (a few pages for
-millions of rows), without an index where they are upserted (the images say which keys an epoch touched).
+Rows go in by COPY. The target has a last column `_epoch`: with an index where rows are appended, without one where
+they are upserted (the images, which have one, say which keys an epoch touched).
 """
 
 # ruff: noqa: S608 - SQL is put together from quoted names and integers, never from values of rows

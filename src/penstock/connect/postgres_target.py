@@ -98,8 +98,9 @@ class Target:
         room = " with (fillfactor = 85)" if self.context.key else ""
         connection.execute(f"create table {self.table.sql} ({', '.join(columns)}){room}")
         if not self.context.key:
-            brin = f"using brin ({quoted(EPOCH)}) with (autosummarize = on)"
-            connection.execute(f"create index on {self.table.sql} {brin}")
+            # Rows come in the order of this index, so it costs little. A BRIN index costs nothing, but the pages that it
+            # has not summarized yet are the very ones in which an epoch is to be replaced.
+            connection.execute(f"create index on {self.table.sql} ({quoted(EPOCH)})")
             return
         key = ", ".join(quoted(name) for name in self.context.key)
         if connection.info.server_version >= NULLS_NOT_DISTINCT:
@@ -151,7 +152,7 @@ class Target:
         )
         index = (
             f"do $$ begin if not exists (select 1 from pg_index where indrelid = {_regclass(sql.before)}) then "
-            f'create index on {sql.before} using brin ("_by", "_at_us") with (autosummarize = on); end if; end $$'
+            f'create index on {sql.before} ("_by"); end if; end $$'
         )
         return f"{sql.create_before()}; {missing}; {index}"
 

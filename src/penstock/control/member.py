@@ -114,7 +114,10 @@ def main() -> None:
     # The pipe to the server may break at any time from here on; nothing is read from it or written to it again.
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
-    sys.exit(_guarded(Job.parsed(line)))
+    code = _guarded(Job.parsed(line))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # nothing is left to tidy, and libraries take long to tidy up and complain
 
 
 def _guarded(job: Job) -> int:

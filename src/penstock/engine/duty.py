@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
@@ -69,8 +70,10 @@ class Duty:
         self._speeds_ms: list[float] = []
         self._migrated: Mapping[str, int] = {}
         self._start_epoch = 0
+        self._led = 0
+        """The last generation that this process led as."""
         self._ended = threading.Event()
-        self._telling = threading.Lock()
+        self._news = threading.Event()
         self._spill: Spill | None = None
 
     def serve(self) -> str:
@@ -85,6 +88,7 @@ class Duty:
             raise
         finally:
             self._ended.set()
+            self._news.set()
             teller.join()
             if self._leader is not None:
                 self._leader.compactor.close()
@@ -155,7 +159,7 @@ class Duty:
             self._note_speed(self._post.tally.progress.epoch_ms)
             if self._times is not None and not self._times.first_commit_us:
                 self._times.first_commit_us = self._post.clock.now_us()
-                self._tell()
+                self._news.set()
         if outcome is Outcome.OVER:
             self._enter("stopped", "done")
             return "the input has ended" if not self._post.stop.requested else "stopped as asked"
@@ -173,8 +177,7 @@ class Duty:
         self._follower = step_down(leader, self._spill)
         self._start_epoch = self._follower.start_epoch
         self._is_ready, self._times = False, None
-        # The wish to lead was for the generation that is over.
-        self._wish = {**self._wish, "role": "follow"}
+        self._led = leader.generation
         self._enter("following", "catching-up")
 
     def _follow_on(self) -> str | None:
@@ -204,7 +207,11 @@ class Duty:
             self._enter("following", "ready")
 
     def _is_wished_to_lead(self) -> bool:
-        return self._wish.get("role") == "lead" and self._refused is None
+        """Whether a wish to lead is for the generation that leads now, not for one that this process has led itself."""
+        expected = self._wish.get("expected")
+        return (
+            self._wish.get("role") == "lead" and expected is not None and expected > self._led and self._refused is None
+        )
 
     def _take_over(self, follower: Follower) -> None:
         rewrite = self._wish.get("rewrite")
@@ -276,7 +283,7 @@ class Duty:
     def _enter(self, role: str, state: str) -> None:
         if (role, state) != (self._role, self._state):
             self._role, self._state = role, state
-            self._tell()
+            self._news.set()
 
     def _note_speed(self, epoch_ms: float) -> None:
         self._speeds_ms = [*self._speeds_ms[1 - _SPEEDS :], epoch_ms]
@@ -286,16 +293,17 @@ class Duty:
         self._enter("fenced" if isinstance(error, Fenced) else "failed", "failed")
 
     def _tell_often(self) -> None:
-        while not self._ended.wait(_TELL_EVERY_S):
+        """Tell the facts in a thread of its own: who leads must never wait for others that tell theirs."""
+        while not self._ended.is_set():
             self._tell()
+            self._news.wait(_TELL_EVERY_S)
+            self._news.clear()
+        self._tell()
 
     def _tell(self) -> None:
-        """Tell the facts. A ledger that is away hears them later: nothing depends on their being there."""
-        with self._telling:
-            try:
-                self._post.ledger.tell(self._post.flow, self._orders.member, self.facts())
-            except LedgerError:
-                return
+        """A ledger that is away hears the facts later: nothing depends on their being there."""
+        with suppress(LedgerError):
+            self._post.ledger.tell(self._post.flow, self._orders.member, self.facts())
 
     def facts(self) -> dict[str, Any]:
         """What this process is and does, as JSON values."""

@@ -14,7 +14,7 @@ from penstock.engine.computing import Computation, Computed
 from penstock.engine.leading import Post
 from penstock.engine.spill import Spill
 from penstock.errors import LedgerError
-from penstock.ledger import EpochPlan, EpochRecord, Standing
+from penstock.ledger import EpochPlan, EpochRecord, Standing, without_undone
 
 __all__ = ["Follower", "catch_up"]
 
@@ -47,6 +47,7 @@ class Follower:
         spill: Spill | None,
         held: Computed | None = None,
         record_from: int | None = None,
+        strips_from: int | None = None,
     ) -> None:
         self.post = post
         self.computation = computation
@@ -56,6 +57,8 @@ class Follower:
         """The last epoch that was run, which the ledger may not have committed yet."""
         self.until: int | None = None
         self.record_from = record_from
+        self.strips_from = strips_from
+        """For an undo: from this epoch on dead letters get no other try; their rows are processed where they fell."""
         self.records: list[EpochRecord] = []
         self.letters: list[Computed] = []
         self.start_epoch = computation.epoch
@@ -90,6 +93,8 @@ class Follower:
 
     def run(self, plan: EpochPlan) -> Computed:
         """Run one epoch and keep what it came to."""
+        if self.strips_from is not None and plan.epoch >= self.strips_from:
+            plan = without_undone(plan, self.strips_from)
         computed = self.computation.run(plan)
         self.keep(computed)
         self._show(computed)

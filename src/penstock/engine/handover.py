@@ -58,6 +58,8 @@ def take_over(
     """
     post, computation = follower.post, follower.computation
     times = Times(post.clock.now_us())
+    if rewrite is not None:
+        check_rewrite(follower, rewrite)
     branch = follower.branch
     state_epoch = follower.epoch
     if branch is not None:
@@ -74,6 +76,7 @@ def take_over(
             state_epoch,
             None if branch is None else tuple(branch.segments),
             rewrite,
+            follower.undos,
         ),
     )
     times.fenced_us = post.clock.now_us()
@@ -157,6 +160,24 @@ def finish_rewrite(follower: Follower, leader: Leader, rewrite: Rewrite, wrong: 
     post.ledger.finish_rewrite(post.flow, leader.generation, rewrite, records, tuple(branch.segments), dead=dead)
     leader.compactor.segments = list(branch.segments)
     post.probe("rewrite-finished", rewrite.upto)
+
+
+def check_rewrite(follower: Follower, rewrite: Rewrite) -> None:
+    """Raise LedgerError where this follower does not have what an undo needs."""
+    lacks = None
+    if follower.spill is None or follower.record_from is None or follower.record_from > rewrite.first:
+        lacks = f"it began after epoch {rewrite.first}"
+    elif follower.strips_from is None and any(record.plan.redrive for record in follower.records):
+        lacks = "it gave dead letters another try that the undo takes back"
+    if lacks is not None:
+        error = LedgerError(
+            f"this process can't do the undo: {lacks}",
+            flow=follower.post.flow,
+            state_left="nothing was changed",
+            hint="let a process begin at the savepoint before it",
+        )
+        error.heals = False
+        raise error
 
 
 def _correct(leader: Leader, name: str, rewrite: Rewrite, right: SpillReader, wrong: SpillReader | None) -> None:

@@ -67,7 +67,7 @@ def follow(
             segments = [post.store.write(0, savepoint.epoch, tables, whole=True)] if tables else []
     computation.restore(images, _record(post.ledger, post.flow, savepoint.epoch))
     branch = Branch(post.store, segments, savepoint.epoch)
-    return Follower(post, computation, branch=branch, spill=spill, record_from=record_from)
+    return Follower(post, computation, branch=branch, spill=spill, record_from=record_from, strips_from=record_from)
 
 
 def stand_by(post: Post, computation: Computation) -> Follower:
