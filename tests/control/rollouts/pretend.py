@@ -342,6 +342,7 @@ class Machine:
     def _run(self, process: Process, epoch: int) -> None:
         if epoch <= self.forgotten:
             raise Died(f"the input of epoch {epoch} is gone")
+        process.behaviour.reach("run")
         process.behaviour.reach(f"epoch:{epoch}")
         process.epoch = epoch
         process.spill[epoch] = process.behaviour.rows
@@ -577,4 +578,5 @@ def stages_of(found: Deployment) -> Sequence[str]:
     begun = {
         name: fact["began_us"] for name, fact in found.facts.items() if isinstance(fact, Mapping) and "began_us" in fact
     }
-    return sorted(begun, key=lambda name: int(begun[name]))
+    planned = [stage["stage"] for stage in found.plan]
+    return sorted(begun, key=lambda name: (int(begun[name]), planned.index(name) if name in planned else len(planned)))

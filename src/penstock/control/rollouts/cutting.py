@@ -217,10 +217,12 @@ def revive(h: Handover, made: Cut) -> Member | Outcome:
     gone = [one for one in h.everyone_ever() if one.ended_us is not None and is_of(one, h.deployment.id)]
     if sum(1 for one in gone if one.version == made.expected_version) > REVIVALS:
         return Stop(DeploymentStatus.FAILED, f"{short(made.expected_version)} ends again and again")
-    epoch = int(h.fact(Cut.name).get("epoch", 0))
-    left = starting_point(h.ledger.savepoints(h.flow), epoch + 1, made.expected_version)
-    mine = left is not None and left.version == made.expected_version
-    found = launched(h, "again", made.expected_version, savepoint=left.id if left is not None and mine else None)
+    first = h.fact("rollback_asked").get("rewrite_first")
+    epoch = int(h.fact(Cut.name).get("epoch", 0)) + 1 if first is None else int(first) - 1
+    left = starting_point(h.ledger.savepoints(h.flow), epoch, made.expected_version)
+    own = left is not None and left.version == made.expected_version
+    savepoint = left.id if left is not None and own else None
+    found = launched(h, "again", made.expected_version, savepoint=savepoint, record_from=first)
     if isinstance(found, Member) and found.facts.get("role") == "following":
         h.wish(found, part="old")
         return found

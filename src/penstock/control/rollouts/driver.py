@@ -44,6 +44,7 @@ __all__ = ["RELEASE", "Driver"]
 
 RELEASE = "release"
 """The name of the stage that cleans up after what did not come to its end; no plan has it."""
+STAGES_A_STEP = 8
 
 HANDLERS: Mapping[str, Callable[[Handover, Any], Outcome]] = {
     Check.name: opening.check,
@@ -76,20 +77,32 @@ class Driver:
         self._memories: dict[str, Memory] = {}
 
     def step(self) -> bool:
-        """Do the next deed of each running deployment; gives whether any is running. Raises LedgerError."""
+        """Do the next deeds of each running deployment; gives whether any is running. Raises LedgerError.
+
+        A stage that is done is followed by the next one at once; one that has to wait is looked at again by the next
+        step.
+        """
         running = self._ledger.operations.deployments(running=True)
         for deployment in running:
-            self._advance(deployment)
+            found: Deployment | None = deployment
+            for _ in range(STAGES_A_STEP):
+                if found is None or not self._advance(found):
+                    break
+                found = self._ledger.operations.deployment(deployment.id)
+                if found is not None and found.status is not DeploymentStatus.RUNNING:
+                    break
         known = {deployment.id for deployment in running}
         self._memories = {name: memory for name, memory in self._memories.items() if name in known}
         return bool(running)
 
-    def _advance(self, deployment: Deployment) -> None:
+    def _advance(self, deployment: Deployment) -> bool:
+        """Do one deed; gives whether another may follow at once."""
         memory = self._memories.setdefault(deployment.id, Memory())
         h: Handover | None = None
         try:
             h = Handover(self._ledger, self._world, self._clock, deployment, memory)
-            self._move(h, self._outcome(h))
+            outcome = self._outcome(h)
+            self._move(h, outcome)
         except LedgerError as error:
             if error.heals:
                 raise
@@ -101,6 +114,9 @@ class Driver:
             where = traceback.extract_tb(bug.__traceback__)[-1]
             why = f"a bug in Penstock: {told} ({where.filename}:{where.lineno})"
             self._stop(deployment, h, Stop(DeploymentStatus.FAILED, why))
+        else:
+            return not isinstance(outcome, Stay)
+        return True
 
     def _outcome(self, h: Handover) -> Outcome:
         name = h.current
@@ -173,7 +189,9 @@ class Driver:
             known = h.desired()
             if known is not None and known.want is Want.RUNNING:
                 why = f"{h.deployment.kind} {h.deployment.id} failed"
-                operations.desire(replace(known, want=Want.STOPPED, who=h.deployment.who, why=why, changed_us=0))
+                changed_us = max(h.now_us, known.changed_us + 1)
+                stopped = replace(known, want=Want.STOPPED, who=h.deployment.who, why=why, changed_us=changed_us)
+                operations.desire(stopped)
 
 
 def _withdrawn(h: Handover) -> Stop | None:

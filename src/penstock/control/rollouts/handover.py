@@ -13,6 +13,8 @@ from penstock.clock import Clock
 from penstock.control.rollouts.stages import Cut, Stage, from_json, short
 from penstock.control.rollouts.world import Comparison, Outputs, World
 from penstock.control.supervising.crew import is_of
+from penstock.control.supervising.ends import Outcome as End
+from penstock.control.supervising.ends import read_end
 from penstock.control.supervising.standing import is_leader
 from penstock.errors import PenstockError
 from penstock.ledger import Deployment, DeploymentStatus, Desired, Ledger, Member, Standing, Want
@@ -20,6 +22,7 @@ from penstock.ledger import Deployment, DeploymentStatus, Desired, Ledger, Membe
 __all__ = ["Back", "Go", "Handover", "Memory", "Outcome", "Stay", "Stop", "leads"]
 
 PROGRESS_EVERY_US = 250_000
+STALLED_S = 300.0
 S = TypeVar("S")
 
 
@@ -62,6 +65,8 @@ class Memory:
     next_epoch: int = 0
     compared: int = 0
     counts: dict[str, Any] = field(default_factory=dict)
+    pace: tuple[int, int] = (-1, 0)
+    """The last epoch of the follower, and when it was news."""
     noted_us: dict[str, int] = field(default_factory=dict)
 
 
@@ -172,6 +177,14 @@ class Handover:
             self._ever = self.ledger.members(self.flow, ended=True)
         return self._ever
 
+    def has_ended(self) -> bool:
+        """Whether the last leader read its input to the end, and nobody leads any more."""
+        if self.leader() is not None:
+            return False
+        ends = [end for end in map(read_end, self.everyone_ever()) if end is not None and end.led]
+        last = max(ends, key=lambda end: end.at_us, default=None)
+        return last is not None and last.outcome is End.FINISHED
+
     def death(self, member: Member, what: str) -> Stop:
         """How a process of the new version ended, as the end of this deployment."""
         told = member.facts.get("error")
@@ -188,6 +201,22 @@ class Handover:
         if found is None:
             return Stop(DeploymentStatus.FAILED, "the process that it needs is not there")
         return self.death(found, short(found.version))
+
+    def unfit(self) -> Stop | None:
+        """The end of this deployment where the new version is gone, or behind and no nearer for a long time."""
+        lost = self.lost()
+        member = self.member("new")
+        if lost is not None or member is None:
+            return lost
+        epoch = int(member.facts.get("epoch") or 0)
+        last = 0 if self.standing is None else self.standing.last_epoch
+        if epoch != self.memory.pace[0] or epoch >= last:
+            self.memory.pace = epoch, self.now_us
+        if self.now_us - self.memory.pace[1] <= STALLED_S * 1e6:
+            return None
+        step = f" in step {member.facts['at_step']}" if member.facts.get("at_step") else ""
+        why = f"{short(member.version)} is stuck{step}: after epoch {epoch} it did nothing for {STALLED_S:.0f}s"
+        return Stop(DeploymentStatus.FAILED, why)
 
     def wish(self, member: Member, **changes: Any) -> None:
         """Change what is wished of a process; None takes a wish away. Written only where it differs."""

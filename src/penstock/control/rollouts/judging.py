@@ -21,9 +21,9 @@ CHORE_S = 3_600.0
 
 def shadow(h: Handover, stage: Shadow) -> Outcome:
     """Compare what both members computed for the same epochs, until there is enough of it."""
-    lost = h.lost()
-    if lost is not None:
-        return lost
+    unfit = h.unfit()
+    if unfit is not None:
+        return unfit
     old, new = h.leader(), h.member("new")
     first = int(h.fact("savepoint").get("epoch", 0)) + 1
     compared = feed(h, Shadow.name, first, old=old, new=new)
@@ -37,6 +37,9 @@ def shadow(h: Handover, stage: Shadow) -> Outcome:
         if "alone_us" in h.fact(stage.name):
             h.note(stage.name, alone_us=None)
         return Stay()
+    if h.has_ended() and new is not None and new.facts.get("state") in ("ready", "done"):
+        h.note(stage.name, compared=compared, note="the input has ended")
+        return Go()
     if h.fact(stage.name).get("alone_us") is None:
         h.note(stage.name, alone_us=h.now_us)
     if h.waited_s(stage.name, "alone_us") > ALONE_S:
@@ -95,15 +98,14 @@ def gate(h: Handover, stage: Gate) -> Outcome:
 
 def approve(h: Handover, stage: Approve) -> Outcome:
     """The policy says yes where the gate passed; a person says it in the ledger, as the fact `approval`."""
-    lost = h.lost() if h.stage(Follow) is not None else None
-    if lost is not None:
-        return lost
+    unfit = h.unfit() if h.stage(Follow) is not None else None
+    if unfit is not None:
+        return unfit
     judged = h.fact(Gate.name)
-    forced = bool(judged.get("forced"))
-    passed = bool(judged.get("passed", True)) or forced
+    passed = bool(judged.get("passed", True)) or bool(judged.get("forced"))
+    if passed and stage.by != "person":
+        return Go()
     if stage.by == "policy":
-        if passed:
-            return Go()
         return refused(list(judged.get("reasons", ())) or "the gate did not pass")
     answer = h.fact("approval")
     if answer:

@@ -125,7 +125,13 @@ def _follow_beside(h: Handover, stage: Follow, version: str) -> None:
 
 
 def launched(
-    h: Handover, part: str, version: str, *, until: int | None = None, savepoint: str | None = None
+    h: Handover,
+    part: str,
+    version: str,
+    *,
+    until: int | None = None,
+    savepoint: str | None = None,
+    record_from: int | None = None,
 ) -> Member | Outcome:
     """The process that plays a part, started where nobody did; from the deployment's savepoint, or another one.
 
@@ -149,7 +155,7 @@ def launched(
         part=part,
         savepoint=savepoint or str(h.fact("savepoint").get("id") or NOTHING),
         wish={"spill": True, **({} if until is None else {"until": until})},
-        record_from=None if cut is None else cut.rewrite_first,
+        record_from=record_from if cut is None or cut.rewrite_first is None else cut.rewrite_first,
     )
     try:
         h.world.start(launch)

@@ -163,7 +163,9 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """Somebody says yes: a `person`, within `within_s`; or the `policy`, where the gate found nothing against it."""
+    """Somebody says yes, within `within_s`. `by`: always a `person`; a person only where the gate found `differences`
+    that the policy does not allow; or the `policy` alone, which then says no.
+    """
 
     name: ClassVar[str] = "approve"
     by: str = "person"
@@ -171,7 +173,8 @@ class Approve:
 
     def text(self) -> str:
         """What it does, in a line."""
-        return "by the policy of this environment" if self.by == "policy" else "a person looks at the gate and says yes"
+        asked = {"policy": "the policy says yes or no", "differences": "a person is asked where the policy says no"}
+        return asked.get(self.by, "a person looks at the gate and says yes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,16 +39,19 @@ def watch(h: Handover, stage: Watch) -> Outcome:
     if rest is not None:
         h.note(stage.name, cut_short=f"{rest.who or 'somebody'} wants the flow {rest.want.value}")
         return Go()
+    if h.has_ended():
+        h.note(stage.name, cut_short="the input has ended")
+        return Go()
     bad = _deaths(h, made) or _down(h, stage)
     if bad is not None:
         return Back(bad)
     _keep_hidden(h, made)
-    bad = _judged(h, stage)
+    over = h.waited_s(stage.name) >= stage.seconds
+    bad = _judged(h, stage, last=over)
     if bad is not None:
         return Back(bad)
     leader = h.leader()
-    leading = leader is not None and leader.facts.get("role") == "leading"
-    return Go() if leading and h.waited_s(stage.name) >= stage.seconds else Stay()
+    return Go() if over and leader is not None and leader.facts.get("role") == "leading" else Stay()
 
 
 def _deaths(h: Handover, made: Cut) -> str | None:
@@ -121,10 +124,9 @@ def _keep_hidden(h: Handover, made: Cut) -> None:
         h.note("hidden", failed=found.why)
 
 
-def _judged(h: Handover, stage: Watch) -> str | None:
+def _judged(h: Handover, stage: Watch, *, last: bool) -> str | None:
     """What the gate says of the new version now; None where nothing is against it."""
-    last_us = h.memory.noted_us.get("judged", 0)
-    if h.now_us - last_us < JUDGE_EVERY_US:
+    if not last and h.now_us - h.memory.noted_us.get("judged", 0) < JUDGE_EVERY_US:
         return None
     h.memory.noted_us["judged"] = h.now_us
     leader, hidden = h.leader(), h.member("old")
