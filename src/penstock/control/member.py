@@ -19,18 +19,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from penstock.analysis import compare, layouts_from_json, migration_facts, renames_of
 from penstock.clock import SystemClock
 from penstock.connect import preload
+from penstock.control.bundles import bundles, load_bundle, version_environment
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import find_flow, load_flow
 from penstock.control.locks import flow_lock
-from penstock.control.project import project_for
+from penstock.control.project import Environment, Project, project_for
 from penstock.control.running import PreparedRun, locate, prepare, with_limits
 from penstock.control.tables import note_datasets
 from penstock.engine import (
     Assembly,
     Computation,
     Duty,
+    Migrated,
+    Migration,
     Orders,
     Patience,
     Post,
@@ -39,6 +43,8 @@ from penstock.engine import (
     StopSignal,
     Tally,
     lookup_tables,
+    migrate,
+    refuse_incompatible,
 )
 from penstock.errors import (
     CheckFailed,
@@ -50,7 +56,7 @@ from penstock.errors import (
     PenstockError,
     StepFailed,
 )
-from penstock.ledger import Ledger, LocalStateStore, Savepoint
+from penstock.ledger import Ledger, LocalStateStore, Savepoint, TableImage
 
 __all__ = ["EXIT_CODES", "Job", "main"]
 
@@ -142,8 +148,7 @@ def _serve(job: Job, stop: StopSignal) -> str:
     environment = project.environment(job.env)
     with opened_ledger(environment, clock) as ledger:
         try:
-            loaded = load_flow(find_flow(job.target or job.flow, project.root), environment, job.params)
-            prepared = prepare(loaded, environment)
+            prepared = _prepared(job, project, environment)
             with flow_lock(prepared.folder, prepared.flow, environment.name, shared=True):
                 note_datasets(prepared.folder, prepared.flow, prepared.bound)
                 return _do_duty(job, prepared, ledger, stop, clock)
@@ -151,6 +156,15 @@ def _serve(job: Job, stop: StopSignal) -> str:
             with suppress(LedgerError):
                 _tell_failure(ledger, job, error)
             raise
+
+
+def _prepared(job: Job, project: Project, environment: Environment) -> PreparedRun:
+    """The flow of the job, from the folder of its version, or from the working tree."""
+    if job.version and not job.target:
+        loaded = load_bundle(environment, job.flow, job.version)
+    else:
+        loaded = load_flow(find_flow(job.target or job.flow, project.root), environment, job.params)
+    return prepare(loaded, version_environment(loaded, environment))
 
 
 def _do_duty(job: Job, prepared: PreparedRun, ledger: Ledger, stop: StopSignal, clock: SystemClock) -> str:
@@ -179,9 +193,10 @@ def _do_duty(job: Job, prepared: PreparedRun, ledger: Ledger, stop: StopSignal, 
             role=job.role,
             folder=prepared.folder / "members" / job.member,
             savepoint=savepoint,
-            migration=None,
+            migration=_migration(prepared, computation, savepoint, version),
             record_from=job.record_from,
             first_wish={"role": job.role, **job.wish},
+            aliases_of=lambda other: _aliases(prepared, other),
         )
         try:
             return Duty(post, computation, orders).serve()
@@ -191,6 +206,45 @@ def _do_duty(job: Job, prepared: PreparedRun, ledger: Ledger, stop: StopSignal, 
     except PenstockError as error:
         locate(error, definition, prepared.loaded.project.root)
         raise
+
+
+def _migration(
+    prepared: PreparedRun, computation: Computation, savepoint: Savepoint | None, version: str
+) -> Migration | None:
+    """What makes the state of the savepoint's version that of this one. Raises MigrationFailed where nothing can."""
+    if savepoint is None or savepoint.version in ("", version):
+        return None
+    old = _manifest(prepared, savepoint.version)
+    if old is None:
+        return None
+    definition = prepared.loaded.definition
+    verdict = compare(
+        layouts_from_json(old["state"]),
+        computation.assembly.program.layout(),
+        renames=renames_of(definition),
+        migrations=migration_facts(definition),
+    )
+    refuse_incompatible(verdict, definition.name)
+
+    def migration(images: Mapping[str, TableImage]) -> Migrated:
+        moved, rows = migrate(images, verdict, definition)
+        return Migrated(moved, rows, verdict.is_same)
+
+    return migration
+
+
+def _aliases(prepared: PreparedRun, other: str) -> Mapping[str, str]:
+    """The names of steps in the plans of another version -> this one's, as either author says."""
+    theirs = (_manifest(prepared, other) or {}).get("renames", {})
+    return {**{new: old for old, new in theirs.items()}, **renames_of(prepared.loaded.definition)}
+
+
+def _manifest(prepared: PreparedRun, version: str) -> Mapping[str, Any] | None:
+    """The manifest of a version; None for the working tree of a `penstock run`."""
+    for bundle in bundles(prepared.environment, prepared.flow):
+        if bundle.id == version:
+            return bundle.manifest
+    return None
 
 
 def _savepoint(ledger: Ledger, job: Job) -> Savepoint | None:

@@ -15,7 +15,7 @@ from penstock.engine.patience import Patience
 from penstock.engine.points import HANDOVER_POINTS, POINTS, Probe
 from penstock.engine.program import Program
 from penstock.engine.spill import Spill, SpillReader
-from penstock.engine.starting import claim, follow, stand_by
+from penstock.engine.starting import Migrated, Migration, claim, follow, stand_by
 from penstock.engine.tally import Tally
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "Duty",
     "Follower",
     "Leader",
+    "Migrated",
+    "Migration",
     "Orders",
     "Outcome",
     "Patience",

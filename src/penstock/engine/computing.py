@@ -6,13 +6,14 @@ A computation holds the state of the flow after the last epoch that it ran. It p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.clock import Clock, epoch_time
 from penstock.connect import Change
 from penstock.engine.assembly import Assembly
 from penstock.engine.batch import Epoch
+from penstock.engine.migrating import renamed_facts, renamed_plan
 from penstock.engine.patience import Patience
 from penstock.engine.points import Probe
 from penstock.engine.reading import Reader, Reads, rows_of
@@ -72,7 +73,7 @@ class Computation:
         self.assembly = assembly
         self.version = version
         self.aliases: Mapping[str, str] = {}
-        """Names of read steps in the plans of another version -> this one's."""
+        """Names of steps in the plans of the version that is followed -> this one's."""
         self.last: EpochPlan | None = None
         self.began_us: int | None = None
         """When the epoch that runs began; None while none runs."""
@@ -96,14 +97,12 @@ class Computation:
         """Take the state after an epoch, whose record is `last`."""
         self.assembly.program.load(images)
         self.last = None if last is None else self.named(last.plan)
-        facts = None if last is None else {self._own(name): value for name, value in last.watermarks_us.items()}
+        facts = None if last is None else renamed_facts(last.watermarks_us, self.aliases)
         self.tracker = WatermarkTracker(self.assembly.definition, facts)
 
     def named(self, plan: EpochPlan) -> EpochPlan:
         """The plan by the names of this version's steps."""
-        if not self.aliases or not any(name in self.aliases for name in plan.ranges):
-            return plan
-        return replace(plan, ranges={self._own(name): entry for name, entry in plan.ranges.items()})
+        return renamed_plan(plan, self.aliases) if self.aliases else plan
 
     def due_us(self) -> int | None:
         """When an epoch is wanted even where no rows come: for a timer, a window, or a source that becomes idle."""
@@ -152,9 +151,6 @@ class Computation:
     def close(self) -> None:
         """End the reading thread."""
         self._reader.close()
-
-    def _own(self, name: str) -> str:
-        return self.aliases.get(name, name)
 
     def _observe(self, plan: EpochPlan, reads: Reads) -> Mapping[str, int | None]:
         """Move the watermarks; gives those of before."""

@@ -7,7 +7,7 @@ looked at between two epochs; facts are told by a thread of their own, so that a
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,9 +19,9 @@ from penstock.engine.following import Follower
 from penstock.engine.handover import Times, step_down, take_over
 from penstock.engine.leading import Leader, Outcome, Post
 from penstock.engine.spill import Spill, SpillReader
-from penstock.engine.starting import Migration, claim, follow, stand_by
+from penstock.engine.starting import Migrated, Migration, claim, follow, stand_by
 from penstock.errors import Fenced, FlowBusy, LedgerError, PenstockError
-from penstock.ledger import Rewrite, Savepoint
+from penstock.ledger import Rewrite, Savepoint, TableImage
 
 __all__ = ["Duty", "Orders"]
 
@@ -48,6 +48,8 @@ class Orders:
     migration: Migration | None = None
     record_from: int | None = None
     first_wish: Mapping[str, Any] | None = None
+    aliases_of: Callable[[str], Mapping[str, str]] = lambda _: {}
+    """The names of steps in the plans of another version -> this one's."""
 
 
 class Duty:
@@ -106,6 +108,7 @@ class Duty:
             self._follower = stand_by(post, computation)
         else:
             self._spill = Spill(orders.folder / "spill")
+            computation.aliases = orders.aliases_of(orders.savepoint.version)
             self._enter("following", "migrating" if orders.migration is not None else "loading")
             self._follower = follow(
                 post,
@@ -123,10 +126,10 @@ class Duty:
         if given is None:
             return None
 
-        def migration(images: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-            migrated, changed = given(images)
-            self._migrated = {name: image.rows.height for name, image in migrated.items()} if changed else {}
-            return migrated, changed
+        def migration(images: Mapping[str, TableImage]) -> Migrated:
+            migrated = given(images)
+            self._migrated = migrated.rows
+            return migrated
 
         return migration
 
@@ -174,6 +177,7 @@ class Duty:
         if leader.spill is None:
             self._spill = Spill(self._orders.folder / "spill")
         assert self._spill is not None
+        self._computation.aliases = self._orders.aliases_of(standing.version)
         self._follower = step_down(leader, self._spill)
         self._start_epoch = self._follower.start_epoch
         self._is_ready, self._times = False, None
@@ -262,7 +266,6 @@ class Duty:
 
     def _obey(self) -> None:
         wish, leader = self._wish, self._leader
-        self._computation.aliases = wish.get("aliases") or {}
         if leader is not None:
             was_paused, leader.paused = leader.paused, bool(wish.get("paused"))
             leader.drain = bool(wish.get("drain")) or self._post.options.until_drained

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.engine.branch import Branch
@@ -15,10 +16,20 @@ from penstock.engine.spill import Spill
 from penstock.errors import LedgerError
 from penstock.ledger import EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef, TableImage
 
-__all__ = ["Migration", "claim", "follow", "stand_by"]
+__all__ = ["Migrated", "Migration", "claim", "follow", "stand_by"]
 
-Migration = Callable[[Mapping[str, TableImage]], tuple[Mapping[str, TableImage], bool]]
-"""Makes the state of an older version this one's; says whether anything had to be changed. Runs on a copy."""
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """The state of another version made this one's. `rows`: by table that was changed; `is_same`: nothing was."""
+
+    images: Mapping[str, TableImage]
+    rows: Mapping[str, int]
+    is_same: bool
+
+
+Migration = Callable[[Mapping[str, TableImage]], Migrated]
+"""Makes the state of another version this one's, on a copy."""
 
 
 def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Path) -> Leader:
@@ -61,8 +72,9 @@ def follow(
     images: Mapping[str, TableImage] = post.store.load(savepoint.segments)
     segments: list[SegmentRef] = list(savepoint.segments)
     if migration is not None:
-        images, changed = migration(images)
-        if changed:
+        migrated = migration(images)
+        images = migrated.images
+        if not migrated.is_same:
             tables = [image.as_change() for image in images.values()]
             segments = [post.store.write(0, savepoint.epoch, tables, whole=True)] if tables else []
     computation.restore(images, _record(post.ledger, post.flow, savepoint.epoch))
