@@ -6,18 +6,33 @@ To put a source under the contract, add `tests/contracts/cases/source_<kind>.py`
 from __future__ import annotations
 
 import importlib
+import io
+import json
+import subprocess
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
+import pytest
 
 from penstock.clock import SystemClock
 from penstock.connect import Budget, Context, Offsets, Source, open_source
 from penstock.flow import Dataset
 
-__all__ = ["ROWS", "SourceCase", "context_of", "find_cases", "numbered", "rows_of"]
+__all__ = [
+    "ROWS",
+    "SourceCase",
+    "context_of",
+    "find_cases",
+    "made_case",
+    "numbered",
+    "over",
+    "read_elsewhere",
+    "rows_of",
+]
 
 ROWS = pl.Schema({"id": pl.Int64, "word": pl.String})
 """What most sources of the suite hold."""
@@ -38,6 +53,8 @@ class SourceCase(ABC):
     """Whether there is an end once `fill` was called; the suite then fills once."""
     ordered: ClassVar[bool] = True
     """Whether rows come in the order in which they were put in; else they are compared as a multiset."""
+    forgets: ClassVar[bool] = False
+    """Whether the system behind may let go of rows; `lose` then makes it do so."""
     count: ClassVar[int] = 500
     """How many rows most tests put in."""
 
@@ -55,6 +72,10 @@ class SourceCase(ABC):
     @abstractmethod
     def fill(self, first: int, count: int) -> None:
         """Put in the rows `numbered(first, count)`, durable on return."""
+
+    def lose(self, source: Source, end: Offsets) -> None:
+        """Let go of all rows before `end`, which `source` has offered; only called where `forgets` is true."""
+        raise NotImplementedError
 
     def expected(self, count: int) -> pl.DataFrame:
         """What must come out after `fill(0, count)`, with the columns of `schema`."""
@@ -126,3 +147,45 @@ def find_cases() -> list[type[SourceCase]]:
 def _leaves(case: type[Any]) -> list[type[SourceCase]]:
     below = case.__subclasses__()
     return [leaf for one in below for leaf in _leaves(one)] if below else [case]
+
+
+def over(cases: Sequence[type[SourceCase]]) -> pytest.MarkDecorator:
+    """Run a test over these cases."""
+    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases], indirect=True)
+
+
+def made_case(request: pytest.FixtureRequest, folder: Path) -> Iterator[SourceCase]:
+    """The case, on an empty system; the sources that it made are closed at the end."""
+    kind: type[SourceCase] = request.param
+    made = kind(folder, {name: request.getfixturevalue(name) for name in kind.needs})
+    sources: list[Source] = []
+    make = made.make
+
+    def remembered() -> Source:
+        sources.append(make())
+        return sources[-1]
+
+    made.make = remembered  # type: ignore[method-assign]
+    yield made
+    for source in sources:
+        source.close()
+
+
+def read_elsewhere(case: SourceCase, start: Offsets, end: Offsets) -> pl.DataFrame:
+    """The rows of a range as another process reads them (see `reader`)."""
+    schema = case.folder / "schema.arrow"
+    case.schema.to_frame().write_ipc(schema)
+    dataset = case.dataset()
+    arguments = {
+        "kind": dataset.kind,
+        "name": dataset.name,
+        "options": dict(dataset.options),
+        "folder": str(case.folder),
+        "schema": str(schema),
+        "start": start,
+        "end": end,
+    }
+    command = [sys.executable, "-m", "tests.contracts.reader", json.dumps(arguments)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return pl.read_json(io.BytesIO(done.stdout), schema=case.schema)

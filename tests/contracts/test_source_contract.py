@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from penstock.connect import Budget, Source
-from tests.contracts.sources import SourceCase, find_cases, rows_of
+from tests.contracts.sources import SourceCase, find_cases, made_case, over, read_elsewhere, rows_of
 
 ALL = find_cases()
 SHARED = [case for case in ALL if case.shared]
@@ -25,27 +22,10 @@ BOUNDED = [case for case in ALL if case.bounded]
 UNBOUNDED = [case for case in ALL if not case.bounded]
 
 
-def over(cases: list[type[SourceCase]]) -> pytest.MarkDecorator:
-    """Run a test over these cases."""
-    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases], indirect=True)
-
-
 @pytest.fixture
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceCase]:
     """The case, on an empty system; the sources that it made are closed at the end."""
-    kind: type[SourceCase] = request.param
-    made = kind(tmp_path, {name: request.getfixturevalue(name) for name in kind.needs})
-    sources: list[Source] = []
-    make = made.make
-
-    def remembered() -> Source:
-        sources.append(make())
-        return sources[-1]
-
-    made.make = remembered  # type: ignore[method-assign]
-    yield made
-    for source in sources:
-        source.close()
+    yield from made_case(request, tmp_path)
 
 
 @over(ALL)
@@ -184,29 +164,14 @@ def test_a_fresh_source_reads_a_range_that_an_old_one_planned(case: SourceCase) 
 
 
 @over(SHARED)
-def test_another_process_reads_the_same(case: SourceCase, tmp_path: Path) -> None:
+def test_another_process_reads_the_same(case: SourceCase) -> None:
     """A range means the same rows in another process."""
     case.fill(0, case.count)
     source = case.make()
     start = source.initial()
     end = case.settle(source, start, Budget(rows=case.count // 3))
     rows = rows_of(source, start, end, case.schema)
-    case.schema.to_frame().write_ipc(tmp_path / "schema.arrow")
-    dataset = case.dataset()
-    arguments = {
-        "kind": dataset.kind,
-        "name": dataset.name,
-        "options": dict(dataset.options),
-        "folder": str(case.folder),
-        "schema": str(tmp_path / "schema.arrow"),
-        "start": start,
-        "end": end,
-    }
-    command = [sys.executable, "-m", "tests.contracts.reader", json.dumps(arguments)]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr.decode()
-    assert_frame_equal(pl.read_json(io.BytesIO(done.stdout), schema=case.schema), rows)
+    assert_frame_equal(read_elsewhere(case, start, end), rows)
 
 
 @over(ALL)

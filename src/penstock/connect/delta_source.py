@@ -18,6 +18,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from penstock.connect.complaints import forgotten
 from penstock.connect.contract import Backlog, Budget, Context, Offsets, PartitionRead, Source
 from penstock.connect.delta_files import DeltaFiles, row_count
 from penstock.connect.delta_log import checkpointed, read_commit, refuse_unknown
@@ -121,6 +122,8 @@ class DeltaSource(Source):
             for file in files:
                 first, last = max(from_row, at), min(to_row, at + file.rows)
                 if first < last:
+                    if not (self.table / file.path).exists():
+                        raise self._vacuumed(file.path)
                     parts.append(reader.read([file.path]).slice(first - at, last - first))
                 at += file.rows
         frame = pl.concat(parts) if parts else schema.to_frame()
@@ -214,7 +217,7 @@ class DeltaSource(Source):
             try:
                 rows = row_count(self.table / path)
             except OSError as error:
-                raise self._error(f"{path} of the Delta table {self.table} is gone: vacuum deleted it") from error
+                raise self._vacuumed(path) from error
         return DataFile(path, rows, size_bytes)
 
     def _open(self) -> DeltaTable:
@@ -228,10 +231,32 @@ class DeltaSource(Source):
         return table
 
     def _gone(self, version: int) -> ConnectorError:
-        return self._error(
+        logged = [int(path.stem) for path in (self.table / "_delta_log").glob("*.json") if path.stem.isdigit()]
+        oldest = min((found for found in logged if found > version), default=checkpointed(self.table) + 1)
+        return self._forgotten(
             f"the Delta table {self.table} has no version {version} any more: its log begins later",
-            hint="keep the table's log longer than its readers may be behind (`retention_hours`), or start again",
+            f"version {oldest} of the table",
         )
+
+    def _vacuumed(self, path: str) -> ConnectorError:
+        """The error for a data file that was deleted: says which version is the first whose files are all there."""
+        version = self._open().version() + 1
+        while version and (commit := read_commit(self.table, version - 1)) is not None:
+            if not all((self.table / added).exists() for added in commit.adds):
+                break
+            version -= 1
+        return self._forgotten(
+            f"{path} of the Delta table {self.table} is gone: vacuum deleted it", f"version {version} of the table"
+        )
+
+    def _forgotten(self, message: str, since: str) -> ConnectorError:
+        error = forgotten(
+            message,
+            since=since,
+            hint="keep the table's log and files longer than its readers may be behind (`retention_hours`)",
+        )
+        error.flow, error.step = self.context.flow, self.context.step
+        return error
 
     def _error(self, message: str, hint: str | None = None) -> ConnectorError:
         return ConnectorError(message, flow=self.context.flow, step=self.context.step, hint=hint)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from penstock.analysis import to_schema
+from penstock.connect.complaints import forgotten, naming
 from penstock.connect.contract import Backlog, Budget, Context, Offsets, PartitionRead, Reject, Source
 from penstock.connect.file_list import FileEntry, FileList, Pattern, format_of
 from penstock.connect.file_readers import FileReader, FormatOptions, infer_schema, open_reader
@@ -53,6 +54,7 @@ class FilesSource(Source):
         self._lock = threading.RLock()
         self._readers: dict[int, FileReader] = {}
         self._schema: pl.Schema | None = None
+        self._resting = False
         self._offered = (0, 0)
         """Where the last offer began; its range may still be to be read."""
 
@@ -92,6 +94,14 @@ class FilesSource(Source):
             for name, at in sorted(end.items(), key=lambda item: int(item[1]["file"]))
         )
         return [found for found in reads if found is not None]
+
+    def lead(self) -> None:
+        """Take files into the list from now on."""
+        self._resting = False
+
+    def rest(self) -> None:
+        """Read by the list that the leader writes, and add nothing to it."""
+        self._resting = True
 
     def forget(self, end: Offsets) -> None:
         """Close files that were read to their end; the files themselves stay."""
@@ -146,15 +156,15 @@ class FilesSource(Source):
 
     def _refresh(self) -> None:
         """Look for files. Raises ConnectorError, which names flow and step, where there are none."""
-        try:
-            self._list.refresh()
-        except ConnectorError as error:
-            error.flow, error.step = error.flow or self.context.flow, error.step or self.context.step
-            raise
+        with naming(self.context):
+            if not self._resting:
+                self._list.refresh()
 
     def _first_schema(self) -> pl.Schema:
-        self._refresh()
         entry = self._list.entry(0)
+        if entry is None:
+            self._refresh()
+            entry = self._list.entry(0)
         if entry is None:
             raise ConnectorError(
                 f"no file at {self._list.pattern.resolved} yet, so the columns are unknown",
@@ -210,17 +220,31 @@ class FilesSource(Source):
         try:
             status = path.stat()
         except FileNotFoundError:
-            raise ConnectorError(f"{path} is gone; it was read up to byte {place}") from None
+            raise self._forgotten(f"{path} is gone; it was read up to byte {place}", entry) from None
         if status.st_ino != entry.inode or status.st_size < place:
             what = "replaced by another file" if status.st_ino != entry.inode else f"cut to {status.st_size} bytes"
-            raise ConnectorError(
-                f"{path} was {what}; it was read up to byte {place}",
-                flow=self.context.flow,
-                step=self.context.step,
-                state_left="every row before that byte is kept",
-                hint="let the logger write a new name for each file and read them with a glob",
-            )
+            hint = "let the logger write a new name for each file and read them with a glob"
+            raise self._forgotten(f"{path} was {what}; it was read up to byte {place}", entry, hint)
         return status.st_size - place
+
+    def _forgotten(self, message: str, entry: FileEntry, hint: str = "") -> ConnectorError:
+        """The error for a file that is not what it was: says from which file on all are still there."""
+        whole = len(self._list.entries)
+        while whole and self._is_as_taken(self._list.entries[whole - 1]):
+            whole -= 1
+        since = f"file {whole} of the list"
+        if whole < len(self._list.entries):
+            since += f" ({self._list.entries[whole].path})"
+        error = forgotten(f"{message}; it is file {entry.number} of its list", since=since, hint=hint)
+        error.flow, error.step = self.context.flow, self.context.step
+        return error
+
+    def _is_as_taken(self, entry: FileEntry) -> bool:
+        try:
+            status = (self._list.pattern.root / entry.path).stat()
+        except OSError:
+            return False
+        return status.st_ino == entry.inode if self._tail else status.st_size == entry.size
 
     def _read_partition(self, partition: str, start: tuple[int, int], end: tuple[int, int]) -> PartitionRead | None:
         frames: list[pl.DataFrame] = []
@@ -263,22 +287,23 @@ class FilesSource(Source):
         path = self._list.pattern.root / entry.path
         try:
             status = path.stat()
+        except FileNotFoundError as error:
+            hint = "put it back: a file may go once its rows are committed and no undo may want them"
+            raise self._forgotten(f"{path} can't be read: {error.strerror}", entry, hint) from error
         except OSError as error:
             raise ConnectorError(
                 f"{path} can't be read: {error.strerror}; the flow needs file {entry.number} of its list",
                 flow=self.context.flow,
                 step=self.context.step,
-                hint="put it back: a file may go only after its rows are committed",
             ) from error
         if self._tail:
             self._left_of(entry, 0)
         elif status.st_size != entry.size:
-            raise ConnectorError(
+            raise self._forgotten(
                 f"{path} had {entry.size} bytes when it was taken and has {status.st_size} now",
-                flow=self.context.flow,
-                step=self.context.step,
-                hint="files must not change once they are there; write under another name and rename, or set tail=True"
-                " for files that grow",
+                entry,
+                "files must not change once they are there; write under another name and rename, or set tail=True for "
+                "files that grow",
             )
         reader = self._readers.get(entry.number)
         if reader is None or reader.inode != status.st_ino:

@@ -1,8 +1,14 @@
-"""A web server in a thread: binds at once, so that the port is known, and ends when it is told to."""
+"""A web server in a thread: binds at once, so that the port is known, and ends when it is told to.
+
+When a flow is handed over, two processes of it listen on one port for a moment, and the system gives each connection to
+one of them; so no client is refused. By a lock file they know each other from strangers that have taken the port.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import socket
+from pathlib import Path
 from threading import Event, Thread
 
 import uvicorn
@@ -10,7 +16,7 @@ from starlette.types import ASGIApp
 
 from penstock.errors import ConnectorError
 
-__all__ = ["Door"]
+__all__ = ["Door", "Porter"]
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10
@@ -29,17 +35,40 @@ class _Server(uvicorn.Server):
         self.begun.set()
 
 
-class Door:
-    """An application served on a port. Raises ConnectorError where the port is taken."""
+class Porter:
+    """Holds a lock file for as long as this process listens. `alone`: no other one of the same source did then."""
 
-    def __init__(self, application: ASGIApp, host: str, port: int) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a")
         try:
-            self._socket.bind((host, port))
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.alone = True
+        except BlockingIOError:
+            self.alone = False
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise ConnectorError(f"another process is just starting to listen ({path})") from error
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._file.close()
+
+
+class Door:
+    """An application served on a port; `shared`: another process of the same source may be listening there.
+
+    Raises ConnectorError, which heals, where the port is taken.
+    """
+
+    def __init__(self, application: ASGIApp, host: str, port: int, *, shared: bool = False) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            if port and not shared:
+                _bind(family, host, port, shareable=False).close()
+            self._socket = _bind(family, host, port, shareable=True)
         except OSError as error:
-            self._socket.close()
             raise ConnectorError(
                 f"can't listen on {host}:{port}: {error.strerror}", hint="use port 0 for a free one"
             ) from error
@@ -65,3 +94,17 @@ class Door:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+
+
+def _bind(family: socket.AddressFamily, host: str, port: int, *, shareable: bool) -> socket.socket:
+    """A socket on that address. Not shareable, it is refused wherever anybody listens. Raises OSError."""
+    made = socket.socket(family)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shareable:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    return made

@@ -21,6 +21,7 @@ import hmac
 import ipaddress
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Lock
 
@@ -31,15 +32,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from penstock.analysis import to_schema
+from penstock.connect.complaints import naming
 from penstock.connect.contract import Backlog, Budget, Context, Offsets, PartitionRead, Reject, Source
 from penstock.connect.disk import write_durably
-from penstock.connect.http_door import Door
+from penstock.connect.http_door import Door, Porter
 from penstock.connect.http_rows import BadBody, as_json_lines
 from penstock.connect.inbox import KEY_RETENTION_S, Entry, Inbox
 from penstock.connect.inbox_writer import InboxWriter
 from penstock.connect.ndjson import JsonLines, count_lines
 from penstock.connect.secrets import resolve
-from penstock.errors import ConfigError, PenstockError, SchemaError
+from penstock.errors import ConfigError, ConnectorError, PenstockError, SchemaError
 from penstock.flow import Dataset
 
 __all__ = ["HttpPushSource"]
@@ -52,10 +54,10 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 class HttpPushSource(Source):
-    """Rows that are pushed. The server starts when the flow first asks where it stands, not when it is only looked at.
+    """Rows that are pushed. The server starts when the flow leads or asks where it stands, not when it is looked at.
 
-    Options: `host` (loopback; another needs a token), `port` (0: a free one, see `http.json` in the folder), `token`
-    (may be a reference), `body_bytes`, `backlog_bytes`, `key_retention_s`.
+    Options: `host` (loopback; another needs a token), `port` (0: a free one, see `http.json` in the folder; the same
+    the next time, if it is still free), `token` (may be a reference), `body_bytes`, `backlog_bytes`, `key_retention_s`.
     """
 
     replayable = False
@@ -82,14 +84,17 @@ class HttpPushSource(Source):
         self._inbox: Inbox | None = None
         self._writer: InboxWriter | None = None
         self._door: Door | None = None
+        self._porter: Porter | None = None
+        self._resting = False
         self._lines: JsonLines | None = None
         self._at = 1
 
     @property
     def url(self) -> str:
-        """Where rows are taken; starts the server."""
+        """Where rows are taken; starts the server. Raises ConnectorError where another process takes them."""
         self._start()
-        assert self._door is not None
+        if self._door is None:
+            raise ConnectorError(f"http_push {self.dataset.name!r} rests: another process of the flow takes rows")
         return self._door.url
 
     def schema(self) -> pl.Schema:
@@ -120,7 +125,8 @@ class HttpPushSource(Source):
         first, stop = _row(start), _row(end)
         if first >= stop:
             return []
-        block = self._opened().read(first, stop)
+        with naming(self.context):
+            block = self._opened().read(first, stop)
         if self._lines is None:
             self._lines = JsonLines(self.schema())
         frame, bad = self._lines.parse(block)
@@ -131,6 +137,25 @@ class HttpPushSource(Source):
             place = line.place
             rejects.append(Reject(PARTITION, number, line.raw, line.error))
         return [PartitionRead(PARTITION, frame, rejects)]
+
+    def lead(self) -> None:
+        """Listen; for a moment beside the process that led before, if it still does."""
+        self._resting = False
+        self._start().count()
+
+    def rest(self) -> None:
+        """Answer what has begun and stop listening; the inbox stays open to read."""
+        with self._start_lock:
+            self._resting = True
+            door, self._door = self._door, None
+        if door is not None:
+            door.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._porter is not None:
+            self._porter.close()
+            self._porter = None
 
     def forget(self, end: Offsets) -> None:
         """Delete the rows before `end`; idempotency keys stay for their time."""
@@ -149,10 +174,7 @@ class HttpPushSource(Source):
 
     def close(self) -> None:
         """Answer what has begun, stop the server, close the inbox."""
-        if self._door is not None:
-            self._door.close()
-        if self._writer is not None:
-            self._writer.close()
+        self.rest()
         if self._inbox is not None:
             self._inbox.close()
 
@@ -165,13 +187,41 @@ class HttpPushSource(Source):
     def _start(self) -> Inbox:
         inbox = self._opened()
         with self._start_lock:
-            if self._door is None:
-                self._writer = InboxWriter(inbox, self._notify)
-                routes = [Route("/", self._push, methods=["POST"]), Route("/health", self._health, methods=["GET"])]
-                self._door = Door(Starlette(routes=routes), self._host, self._port)
-                facts = {"host": self._host, "port": self._door.port, "url": self._door.url}
-                write_durably(Path(self.context.folder) / "http.json", json.dumps(facts).encode())
+            if self._door is None and not self._resting:
+                self._listen(inbox)
         return inbox
+
+    def _listen(self, inbox: Inbox) -> None:
+        folder = Path(self.context.folder)
+        porter = Porter(folder / "http.lock")
+        writer = self._writer = InboxWriter(inbox, self._notify)
+        routes = [Route("/", self._push, methods=["POST"]), Route("/health", self._health, methods=["GET"])]
+        try:
+            self._door = self._new_door(Starlette(routes=routes), shared=not porter.alone)
+        except ConnectorError:
+            writer.close()
+            porter.close()
+            raise
+        self._porter = porter
+        facts = {"host": self._host, "port": self._door.port, "url": self._door.url}
+        write_durably(folder / "http.json", json.dumps(facts).encode())
+
+    def _new_door(self, application: Starlette, *, shared: bool) -> Door:
+        if self._port:
+            return Door(application, self._host, self._port, shared=shared)
+        last = self._last_port()
+        if last:
+            with suppress(ConnectorError):  # a stranger may have taken that port meanwhile
+                return Door(application, self._host, last, shared=shared)
+        return Door(application, self._host, 0)
+
+    def _last_port(self) -> int:
+        """The port of the last time: who pushes need not look for another one. 0 where there was none."""
+        try:
+            facts = json.loads((Path(self.context.folder) / "http.json").read_text())
+            return int(facts["port"]) if facts["host"] == self._host else 0
+        except (OSError, ValueError, KeyError):
+            return 0
 
     def _notify(self) -> None:
         with self._came:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.clock import Clock
+from penstock.connect.complaints import forgotten
 from penstock.connect.contract import Backlog, Budget
 from penstock.connect.ndjson import nth_newline
 from penstock.errors import ConnectorError
@@ -72,9 +73,8 @@ class Inbox:
             self._writer = self._connect()
             self._reader = self._connect()
         self._read_lock = threading.Lock()
-        with self._named():
-            kept = self._reader.execute("select coalesce(sum(length(body)), 0) from batch").fetchone()
-        self._size_bytes = int(kept[0])
+        self._size_bytes = 0
+        self.count()
 
     def append(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Store entries in one commit; durable on return. A key that is known stores nothing."""
@@ -104,11 +104,13 @@ class Inbox:
         """How far a range from `start` may go within the budget; at least one row where there is one."""
         end = self.end()
         if start > end:
-            raise ConnectorError(
+            another = ConnectorError(
                 f"the flow stands at row {start} of the inbox {self.path}, which has given numbers only to {end - 1}",
                 state_left="the inbox is another one than the flow has read from",
                 hint="bring the inbox's folder back, or start the flow from the beginning (--reset)",
             )
+            another.heals = False
+            raise another
         at, size_bytes = start, 0
         for first, rows, length in self._batches(start):
             rows_here = first + rows - at
@@ -136,9 +138,7 @@ class Inbox:
                 parts.append(body[begin:stop])
                 at = min(end, first + rows)
         if at < end:
-            raise ConnectorError(
-                f"the inbox {self.path} has no row {at} any more", hint="its rows are deleted once they are committed"
-            )
+            raise self._gone(at)
         return b"".join(parts)
 
     def forget(self, end: int) -> None:
@@ -169,6 +169,29 @@ class Inbox:
         with self._lock, self._read_lock:
             self._writer.close()
             self._reader.close()
+
+    def count(self) -> None:
+        """Count the bytes that are kept: other processes may have written and deleted since it was opened."""
+        with self._read_lock, self._named():
+            kept = self._reader.execute("select coalesce(sum(length(body)), 0) from batch").fetchone()
+        self._size_bytes = int(kept[0])
+
+    def _gone(self, row: int) -> ConnectorError:
+        """The error for a row that is not there."""
+        with self._read_lock, self._named():
+            query = "select value, (select min(first) from batch) from counter where name = 'next'"
+            following, oldest = self._reader.execute(query).fetchone()
+        if row >= following:
+            return forgotten(
+                f"the inbox {self.path} has no row {row}: it has given numbers only to {following - 1}",
+                since=f"row {oldest or following}",
+                hint="it is another inbox than the flow has read from: bring its folder back",
+            )
+        return forgotten(
+            f"the inbox {self.path} has no row {row} any more: rows are deleted once they are committed and out of "
+            "reach of an undo",
+            since=f"row {oldest or following}",
+        )
 
     def _append(self, entry: Entry, first: int) -> Outcome:
         digest = b""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from penstock.analysis import to_schema
+from penstock.connect.complaints import forgotten, naming
 from penstock.connect.contract import (
     Backlog,
     Budget,
@@ -167,12 +168,12 @@ class MemorySource(Source):
             return []
         with self._store.changed:
             if last > self._store.count:
-                raise ConnectorError(
-                    f"memory {self.dataset.name!r} holds {self._store.count} rows; {first}..{last} was asked",
-                    flow=self.context.flow,
-                    step=self.context.step,
-                    hint="rows in memory do not survive their process",
-                )
+                with naming(self.context):
+                    raise forgotten(
+                        f"memory {self.dataset.name!r} holds {self._store.count} rows; {first}..{last} was asked",
+                        since="row 0 of this process",
+                        hint="rows in memory do not survive their process",
+                    )
             parts = [
                 frame.slice(max(0, first - begin), min(stop, last) - max(begin, first))
                 for frame, stop in zip(self._store.frames, self._store.ends, strict=True)

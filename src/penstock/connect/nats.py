@@ -16,10 +16,11 @@ from itertools import accumulate
 import polars as pl
 
 from penstock.analysis import to_schema
+from penstock.connect.complaints import forgotten, naming
 from penstock.connect.contract import Backlog, Budget, Context, Offsets, PartitionRead, Reject, Source
 from penstock.connect.nats_rows import RETRACTED
 from penstock.connect.nats_sink import FENCE_HEADER, NatsSink
-from penstock.connect.nats_stream import Message, Stream, StreamState, naming
+from penstock.connect.nats_stream import Message, Stream, StreamState
 from penstock.connect.ndjson import RAW_LIMIT, JsonLines
 from penstock.connect.secrets import resolve
 from penstock.errors import ConnectorError, SchemaError
@@ -34,7 +35,10 @@ IN_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 
 class NatsSource(Source):
-    """The messages of a stream. Options: `url` (may be a reference), `stream`, `subject` (only messages to it)."""
+    """The messages of a stream. Options: `url` (may be a reference), `stream`, `subject` (only messages to it).
+
+    Nothing is acknowledged, so a process that leads the flow and one that follows it read in the same way.
+    """
 
     def __init__(self, dataset: Dataset, context: Context) -> None:
         super().__init__(dataset, context)
@@ -84,7 +88,7 @@ class NatsSource(Source):
         with naming(self.context):
             with_fences = self._reading.read(first, stop, self._subject)
         if len(with_fences) < stop - first:
-            self._check_kept(first)
+            self._check_kept(first, stop)
         messages = [message for message in with_fences if FENCE_HEADER not in message.headers]
         if not messages:
             return []
@@ -136,18 +140,25 @@ class NatsSource(Source):
                 rejects.append(Reject(PARTITION, sequence, raw, found.error))
         return frame, sorted(rejects, key=lambda reject: int(reject.offset))
 
-    def _check_kept(self, first: int) -> None:
-        """Raise ConnectorError where the stream has dropped messages from `first` on by its limits."""
+    def _check_kept(self, first: int, stop: int) -> None:
+        """Raise ConnectorError where the stream has dropped messages of the range by its limits, or is another one."""
         state = self._state(self._reading)
-        if state.first > first:
-            raise ConnectorError(
-                f"stream {self._stream.name} has no messages before sequence {state.first} any more; "
-                f"the flow stands at {first}",
-                flow=self.context.flow,
-                step=self.context.step,
-                state_left="nothing was read; what is gone is gone",
-                hint="give the stream longer limits (max_age, max_bytes); to go on with what is left, run with --reset",
-            )
+        with naming(self.context):
+            if state.first > first:
+                raise forgotten(
+                    f"stream {self._stream.name} has no messages before sequence {state.first} any more; "
+                    f"the flow stands at {first}",
+                    since=f"sequence {state.first} of the stream",
+                    hint="give the stream longer limits (max_age, max_bytes); to go on with what is left, run with "
+                    "--reset",
+                )
+            if state.last < stop - 1:
+                raise forgotten(
+                    f"stream {self._stream.name} ends at sequence {state.last}; the flow has read to {stop - 1}: "
+                    "the stream was deleted and made anew",
+                    since=f"sequence {state.first} of the new stream",
+                    hint="run with --reset to read it from there",
+                )
 
     def _state(self, stream: Stream | None = None) -> StreamState:
         with naming(self.context):

@@ -29,10 +29,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from penstock.clock import new_id
+from penstock.connect.complaints import naming
 from penstock.connect.contract import Change, Context, Delivery, Receipt, Sink
 from penstock.connect.multisets import only_in
 from penstock.connect.nats_rows import CORRECTION_HEADER, Correction, Newest, Row
-from penstock.connect.nats_stream import Stream, naming
+from penstock.connect.nats_stream import Stream
 from penstock.connect.nats_wire import headers_of
 from penstock.connect.secrets import resolve
 from penstock.errors import ConfigError, ConnectorError, Fenced

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from penstock.clock import Clock
-from penstock.connect.contract import Context
 from penstock.connect.nats_wire import Frame, Wire, headers_of, status_of
 from penstock.errors import ConnectorError
 
-__all__ = ["Message", "Stored", "Stream", "StreamState", "naming"]
+__all__ = ["Message", "Stored", "Stream", "StreamState"]
 
 NOT_FOUND = 404
 ENDS = (404, 408, 409)
@@ -223,17 +221,6 @@ class Stream:
         if error:
             raise ConnectorError(f"stream {self.name}: {error.get('description', error)}")
         return answer
-
-
-@contextmanager
-def naming(context: Context, epoch: int | None = None) -> Iterator[None]:
-    """Give errors of the connection the flow and step that they belong to."""
-    try:
-        yield
-    except ConnectorError as error:
-        error.flow, error.step = context.flow, context.step
-        error.epoch = epoch if error.epoch is None else error.epoch
-        raise
 
 
 def _place(frame: Frame) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """The changes of a PostgreSQL table, by logical replication: every insert, update and delete, in the order of commits.
 
 A replication slot makes the server keep its log from the last place that was forgotten, and `peek` reads the log
-without moving the slot: so a range can be read again until it is forgotten, by another process too. **A slot that
+without moving the slot: so a range can be read again until it is forgotten, by another process too, such as one that
+follows the flow. Each look holds the slot for as long as it takes; who comes meanwhile tries again. **A slot that
 nobody reads makes the server keep its log until the disk is full**: when a flow is gone for good, drop the slot with
 `select pg_drop_replication_slot('...')` and the publication with `drop publication ...`.
 """
@@ -16,6 +17,7 @@ from typing import TypeVar
 import polars as pl
 import psycopg
 
+from penstock.connect.complaints import forgotten, naming
 from penstock.connect.contract import Backlog, Budget, Context, Offsets, PartitionRead, Reject, Source
 from penstock.connect.pgoutput import UNCHANGED, RowChange, Transaction, lsn_number, lsn_text, transactions
 from penstock.connect.postgres_cursor import read_columns
@@ -31,6 +33,8 @@ T = TypeVar("T")
 
 PARTITION = "changes"
 POLL_S = 0.02
+SLOT_WAIT_S = 10.0
+SLOT_PAUSE_S = 0.001
 QUIET_BYTES = 16 * 1024 * 1024
 """So much log without a change of the table is passed over with an empty range, so that the server can drop it."""
 MORE_MESSAGES = 4
@@ -167,11 +171,13 @@ class PostgresChangesSource(Source):
         """Raises ConnectorError where the slot has moved past `start`."""
         confirmed = self._confirmed(connection)
         if confirmed > _position(start):
-            raise self._error(
-                f"the replication slot {self.slot!r} stands at {lsn_text(confirmed)}: changes from {start[PARTITION]} "
-                "to there were forgotten, perhaps by another reader of the slot",
-                hint="give each flow a slot of its own (the option slot)",
-            )
+            with naming(self.context):
+                raise forgotten(
+                    f"the replication slot {self.slot!r} stands at {lsn_text(confirmed)}: changes from "
+                    f"{start[PARTITION]} to there were forgotten, by this flow or by another reader of the slot",
+                    since=f"{lsn_text(confirmed)} of the server's log",
+                    hint="give each flow a slot of its own (the option slot)",
+                )
 
     def _peek(
         self, connection: Statement, *, upto: str | None = None, limit: int | None = None
@@ -263,13 +269,22 @@ class PostgresChangesSource(Source):
         return pl.Schema({**{name: polars_type(spelled) for name, spelled in self._columns.items()}, **EXTRA})
 
     def _run(self, work: Callable[[Statement], T]) -> T:
-        with self._lock:
+        """Work on the connection. A slot serves one session at a time, each for one question: then the next has it."""
+        clock = self.context.clock
+        until_s = clock.stopwatch_s() + SLOT_WAIT_S
+        pause_s = SLOT_PAUSE_S
+        while True:
             try:
-                return self._session.run(work, table=self._table.full)
+                with self._lock:
+                    return self._session.run(work, table=self._table.full)
             except ConnectorError as error:
-                if isinstance(error.__cause__, psycopg.errors.ObjectInUse):
-                    error.hint = "another process reads this slot; it goes on when that one ends"
-                raise
+                if not isinstance(error.__cause__, psycopg.errors.ObjectInUse):
+                    raise
+                if clock.stopwatch_s() >= until_s:
+                    error.hint = "another process reads this slot all the time; it goes on when that one ends"
+                    raise
+            clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, POLL_S)
 
     def _error(self, message: str, *, hint: str) -> ConnectorError:
         error = ConnectorError(

@@ -76,7 +76,7 @@ class PostgresSource(Source):
     transaction on. So for integers and text it waits for the transactions that wrote something, for times and for
     views for all that are open in the database; the option `wait_for` (`writers`, `all`) says otherwise. A value that
     was drawn in an earlier transaction, or given by a client's clock, may be missed: read those by
-    `postgres_changes`, as updated rows.
+    `postgres_changes`, as updated rows. Nobody can tell that rows were deleted: undo and replay read what is left.
     """
 
     def __init__(self, dataset: Dataset, context: Context) -> None:

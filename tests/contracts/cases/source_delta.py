@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
+from penstock.connect import Offsets, Source
 from penstock.flow import Dataset
 from tests.contracts.sources import ROWS, SourceCase, numbered
 
@@ -19,6 +20,12 @@ class DeltaCase(SourceCase):
     ordered: ClassVar[bool] = False
     """What was there at the start is a set of files."""
     options: ClassVar[dict[str, Any]] = {}
+    forgets: ClassVar[bool] = True
+
+    def lose(self, source: Source, end: Offsets) -> None:
+        """The table was emptied and vacuumed."""
+        write_deltalake(self.folder / "t", ROWS.to_frame(), mode="overwrite")
+        DeltaTable(self.folder / "t").vacuum(0, dry_run=False, enforce_retention_duration=False)
 
     def set_up(self, fixtures: Mapping[str, Any]) -> None:
         """A table without rows."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import zstandard
 
+from penstock.connect import Offsets, Source
 from penstock.flow import Dataset
 from tests.contracts.sources import SourceCase, numbered
 
@@ -19,6 +20,12 @@ class FilesCase(SourceCase):
     bounded: ClassVar[bool] = True
     ending: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
+    forgets: ClassVar[bool] = True
+
+    def lose(self, source: Source, end: Offsets) -> None:
+        """Somebody tidied the folder."""
+        for path in (self.folder / "in").iterdir():
+            path.unlink()
 
     def dataset(self) -> Dataset:
         """A glob over the folder."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from penstock.connect.memory import put_rows
+from penstock.connect import Offsets, Source
+from penstock.connect.memory import clear, put_rows
 from penstock.flow import Dataset
 from tests.contracts.sources import SourceCase, numbered
 
@@ -15,6 +16,7 @@ class MemoryCase(SourceCase):
     kind: ClassVar[str] = "memory"
     name: ClassVar[str] = "memory"
     shared: ClassVar[bool] = False
+    forgets: ClassVar[bool] = True
 
     def dataset(self) -> Dataset:
         """The store of this test."""
@@ -25,3 +27,7 @@ class MemoryCase(SourceCase):
         frame = numbered(first, count)
         put_rows(f"source {self.folder}", frame.head(count // 3))
         put_rows(f"source {self.folder}", frame.slice(count // 3))
+
+    def lose(self, source: Source, end: Offsets) -> None:
+        """All of it."""
+        clear(f"source {self.folder}")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import nats
 
 from penstock.clock import new_id
+from penstock.connect import Offsets, Source
 from penstock.flow import Dataset
 from tests.contracts.sources import SourceCase, numbered
 
@@ -19,6 +20,7 @@ class NatsCase(SourceCase):
     kind: ClassVar[str] = "nats"
     name: ClassVar[str] = "nats"
     needs: ClassVar[tuple[str, ...]] = ("nats_url",)
+    forgets: ClassVar[bool] = True
 
     def set_up(self, fixtures: Mapping[str, Any]) -> None:
         """Make the stream."""
@@ -33,6 +35,17 @@ class NatsCase(SourceCase):
     def fill(self, first: int, count: int) -> None:
         """A message a row."""
         asyncio.run(self._publish(numbered(first, count).write_ndjson().encode().splitlines()))
+
+    def lose(self, source: Source, end: Offsets) -> None:
+        """As the stream's limits do."""
+        asyncio.run(self._purge(int(end["stream"])))
+
+    async def _purge(self, sequence: int) -> None:
+        client = await nats.connect(self.url)
+        try:
+            await client.jetstream().purge_stream(self.stream, seq=sequence)
+        finally:
+            await client.close()
 
     async def _publish(self, payloads: Sequence[bytes]) -> None:
         client = await nats.connect(self.url)

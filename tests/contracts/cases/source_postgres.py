@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import psycopg
 
+from penstock.connect import Offsets, Source
 from penstock.flow import Dataset
 from tests.contracts.sources import SourceCase, numbered
 
@@ -45,6 +46,7 @@ class ChangesCase(CursorCase):
     name: ClassVar[str] = "postgres-changes"
     count: ClassVar[int] = 100
     """Each look decodes the log from the slot's position on."""
+    forgets: ClassVar[bool] = True
 
     def set_up(self, fixtures: Mapping[str, Any]) -> None:
         """A slot holds what is committed after it was made."""
@@ -52,6 +54,10 @@ class ChangesCase(CursorCase):
         source = self.make()
         source.initial()
         source.close()
+
+    def lose(self, source: Source, end: Offsets) -> None:
+        """As the source itself forgets."""
+        source.forget(end)
 
     def dataset(self) -> Dataset:
         """The table's changes."""
