@@ -29,10 +29,13 @@ from penstock.control.supervising.watchdog import Limits, bytes_of
 from penstock.control.supervising.wishes import Wisher
 from penstock.control.tables import TableFacts, environment_tables, flow_folder
 from penstock.control.version_environments import python_of
+from penstock.control.versions import RUNNING, WORKING, KnownVersion, known_versions, version_manifest
 
 __all__ = [
     "KINDS",
     "LEDGER_VIEWS",
+    "RUNNING",
+    "WORKING",
     "Binding",
     "Bound",
     "Bundle",
@@ -42,6 +45,7 @@ __all__ = [
     "Environment",
     "FlowFile",
     "FlowStatus",
+    "KnownVersion",
     "Limits",
     "LoadedFlow",
     "PreparedRun",
@@ -72,6 +76,7 @@ __all__ = [
     "inspect_flow",
     "is_there",
     "known_flows",
+    "known_versions",
     "living_server",
     "load_bundle",
     "load_flow",
@@ -92,4 +97,5 @@ __all__ = [
     "run_here",
     "source_schemas",
     "version_environment",
+    "version_manifest",
 ]

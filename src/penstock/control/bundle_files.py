@@ -1,25 +1,23 @@
-"""Which files a version of a flow consists of: found in the text of the author's modules and in what was imported.
+"""Which files a version of a flow consists of: its modules, what they name, and what the project adds to them.
 
-Modules are followed from import to import, those inside functions too, so that one that is first needed in a month is
-there. A file that a module names by a string (`Path(__file__).parent / "rates.json"`) belongs to it; one that no
-string names in full is listed by `[project] include`. Data that the flow reads as a dataset is not part of its version.
+A file that a module names by a string (`Path(__file__).parent / "rates.json"`) belongs to it; one that no string names
+in full is listed by `[project] include`. Data that the flow reads as a dataset is not part of its version.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock.control.author_modules import followed, is_code, syntax_tree
 from penstock.control.loading import LoadedFlow, Target
 from penstock.control.project import Project
 from penstock.errors import ConfigError
 from penstock.flow import Definition, ops
 
-__all__ = ["LOCKS", "bundle_files", "import_paths", "lock_file", "module_files", "requirement_files"]
+__all__ = ["LOCKS", "bundle_files", "import_paths", "lock_file", "requirement_files"]
 
 LOCKS = ("requirements.lock", "requirements.txt", "uv.lock")
 """Files that pin the packages of a project, the first that is there counts."""
@@ -32,7 +30,7 @@ _INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", r
 def bundle_files(loaded: LoadedFlow) -> dict[str, Path]:
     """Path from the project's root -> file, sorted. Raises ConfigError where a file that was named is not there."""
     target, project = loaded.target, loaded.project
-    code = {target.file, *loaded.modules, *module_files(target)}
+    code = {target.file, *loaded.modules, *followed(target.file, target.code_root).files}
     found = {path for path in code if path.is_relative_to(target.code_root)}
     found |= _named_files(found, loaded)
     found |= _included(project)
@@ -65,90 +63,10 @@ def lock_file(project: Project) -> Path | None:
     return next((project.root / name for name in LOCKS if (project.root / name).is_file()), None)
 
 
-def module_files(target: Target) -> frozenset[Path]:
-    """The files of the modules that the flow's file imports, directly or not, and of the packages around them."""
-    return frozenset(_followed(target).files)
-
-
 def import_paths(target: Target) -> tuple[str, ...]:
     """The folders in the project, beside its root, in which modules of the flow are looked for (`src`)."""
-    return tuple(sorted(base.relative_to(target.code_root).as_posix() for base in _followed(target).used))
-
-
-def _followed(target: Target) -> _Closure:
-    closure = _Closure(target.code_root)
-    closure.follow(target.file)
-    return closure
-
-
-@dataclass(slots=True)
-class _Closure:
-    """Follows imports from file to file, by their text alone."""
-
-    root: Path
-    files: set[Path] = field(default_factory=set)
-    used: set[Path] = field(default_factory=set)
-
-    def follow(self, file: Path) -> None:
-        """Add a file and all that it imports."""
-        waiting = [file]
-        while waiting:
-            path = waiting.pop()
-            if path in self.files or not _is_code(path, self.root):
-                continue
-            self.files.add(path)
-            waiting += self._packages(path)
-            waiting += [found for names in _imports(path) for found in self._resolve(path, *names)]
-
-    def _packages(self, path: Path) -> list[Path]:
-        """The `__init__` of every package around a file."""
-        folders = (folder for folder in path.parents if folder.is_relative_to(self.root))
-        return [init for folder in folders if (init := folder / "__init__.py").is_file()]
-
-    def _resolve(self, importer: Path, level: int, module: str, names: tuple[str, ...]) -> Iterator[Path]:
-        parts = module.split(".") if module else []
-        for base in self._bases() if level == 0 else importer.parents[level - 1 : level]:
-            wanted = [parts[:count] for count in range(1, len(parts) + 1)] + [[*parts, name] for name in names]
-            found = [file for path in wanted for file in _module_at(base.joinpath(*path))]
-            if found and level == 0 and base != self.root:
-                self.used.add(base)
-            yield from found
-
-    def _bases(self) -> list[Path]:
-        """The folders in which modules of the project are looked for: its root, and those in it on the search path."""
-        inside = (Path(entry).resolve() for entry in sys.path if entry)
-        return list(dict.fromkeys([self.root, *(path for path in inside if path.is_relative_to(self.root))]))
-
-
-def _module_at(path: Path) -> Iterator[Path]:
-    for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
-        if file.is_file():
-            yield file
-
-
-def _is_code(path: Path, root: Path) -> bool:
-    if not path.is_relative_to(root):
-        return False
-    folders = path.relative_to(root).parts[:-1]
-    return not any(part.startswith(".") or part == "site-packages" for part in folders)
-
-
-def _tree(path: Path) -> ast.Module | None:
-    try:
-        return ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return None
-
-
-def _imports(path: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """Level (0: from the top), module and names of each import of a file."""
-    tree = _tree(path)
-    for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield 0, alias.name, ()
-        elif isinstance(node, ast.ImportFrom):
-            yield node.level, node.module or "", tuple(alias.name for alias in node.names)
+    used = followed(target.file, target.code_root).used
+    return tuple(sorted(base.relative_to(target.code_root).as_posix() for base in used))
 
 
 def _named_files(code: Iterable[Path], loaded: LoadedFlow) -> set[Path]:
@@ -163,7 +81,7 @@ def _named_files(code: Iterable[Path], loaded: LoadedFlow) -> set[Path]:
                 continue
             for folder in (module.parent, root):
                 path = _file_at(folder, text)
-                if path is not None and _is_code(path, root) and not path.is_relative_to(seed):
+                if path is not None and is_code(path, root) and not path.is_relative_to(seed):
                     found.add(path)
     return found
 
@@ -179,7 +97,7 @@ def _dataset_places(definition: Definition) -> set[str]:
 
 
 def _strings(module: Path) -> Iterator[str]:
-    tree = _tree(module)
+    tree = syntax_tree(module)
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
             text = node.value.strip()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from penstock.control.author_modules import forget_modules
 from penstock.control.project import Environment, Project, bare_project, find_project, load_project, project_for
 from penstock.errors import ConfigError, DefinitionError, PenstockError, did_you_mean
 from penstock.flow import Definition, Flow, Param, flow_version, giving
@@ -119,6 +120,7 @@ def load_flow(target: Target, environment: Environment, params: Mapping[str, str
     `params`: what `--set` gave; the environment's own come below them. Raises ConfigError and DefinitionError that
     show the author's lines only.
     """
+    forget_modules(target.file, target.code_root)
     before = set(sys.modules)
     with giving(params or {}, environment.params) as scope:
         module = _load_module(target)

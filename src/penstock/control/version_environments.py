@@ -118,9 +118,12 @@ def _make(folder: Path, lock: Path, bundle: Bundle, uv: Sequence[str]) -> None:
             _run([*uv, *export, "--project", str(lock.parent), "--output-file", str(wanted)], bundle)
         python = _python(staged)
         _run([*uv, "pip", "install", "--quiet", "--python", str(python), "-r", str(wanted)], bundle)
-        site = Path(_run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], bundle).strip())
+        site = Path(
+            _run([str(python), "-P", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], bundle).strip()
+        )
         (site / "_penstock.pth").write_text("".join(f"{path}\n" for path in _behind()))
-        _run([str(python), "-c", "import penstock.engine, penstock.control"], bundle)
+        # -P: a module of the project that is called like one of Python's stands in nobody's way.
+        _run([str(python), "-P", "-c", "import penstock.engine, penstock.control"], bundle)
         facts = {"lock": lock.name, "version": bundle.id, "python": platform.python_version()}
         (staged / _READY).write_text(json.dumps(facts))
         if folder.exists():  # half of one, from a process that died

@@ -56,6 +56,8 @@ VERBS: Mapping[str, Verb] = {
     "show": Verb(
         "penstock.interfaces.cli.show", "Draw the steps of a flow, check its columns, say what it is bound to."
     ),
+    "versions": Verb("penstock.interfaces.cli.versions", "List the versions of a flow that are kept."),
+    "diff": Verb("penstock.interfaces.cli.diff", "Tell what is different between two versions of a flow."),
     "tables": Verb("penstock.interfaces.cli.tables", "List the tables of an environment."),
     "sql": Verb("penstock.interfaces.cli.sql", "Ask the tables of an environment, and its ledger, by SQL."),
     "ledger": Verb("penstock.interfaces.cli.ledger", "List the epochs of a flow: what was read and written, when."),
