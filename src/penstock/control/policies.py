@@ -91,8 +91,8 @@ class DeployPolicy:
     shadow: Extent = Extent(seconds_s=30.0)
     watch_s: float = 60.0
 
-    def allowed(self, kind: Literal["changed", "only_new", "only_old"], sink: str) -> Allowance:
-        """How many rows of this kind a sink may have."""
+    def allowed(self, kind: str, sink: str) -> Allowance:
+        """How many rows of a kind (`changed`, `only_new`, `only_old`) a sink may have."""
         found: Allowances = getattr(self, f"allow_{kind}")
         return found.get(sink, found.get(ALL_SINKS, Allowance()))
 

@@ -13,6 +13,6 @@ class Bounds:
 
     tolerance: float = 0.0
     samples_max: int = 5
-    rows_max: int = 200_000
+    rows_max: int = 100_000
     hashes_max: int = 4_000_000
     settle_rows: int = 50_000

@@ -26,18 +26,30 @@ class Differ:
     side with their values, then 64 bits for each of `hashes_max` rows, then the comparison ends. What that costs in
     exactness is said in `RowDiff.limits`. Rows of append sinks are compared exactly while they fit in `rows_max`.
 
-    `options` are fields of `bounds`. `settle_rows`: so many rows are collected before they are compared, or as many as
-    are unmatched. `samples_max`: of each kind. `tolerance`: how far apart floats may be and still be equal,
+    `in_old`, `in_new`: whether that version has the sink at all; None: if it gives it anything. `options` are fields of
+    `bounds`: `settle_rows`, so many rows are collected before they are compared, or as many as are unmatched;
+    `samples_max`, of each kind; `tolerance`, how far apart floats may be and still be equal,
     `|a - b| <= tolerance * max(1, |a|, |b|)`; 0: exactly.
     """
 
-    def __init__(self, sink: str, key: Sequence[str] = (), bounds: Bounds | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        sink: str,
+        key: Sequence[str] = (),
+        bounds: Bounds | None = None,
+        *,
+        in_old: bool | None = None,
+        in_new: bool | None = None,
+        **options: Any,
+    ) -> None:
         self._sink, self._key = sink, tuple(key)
         self._bounds = replace(bounds or Bounds(), **options)
         tolerance = self._bounds.tolerance
         assert tolerance == 0 or tolerance >= TOLERANCE_LEAST, f"a tolerance is at least {TOLERANCE_LEAST}"
         self._schemas: dict[str, pl.Schema | None] = {"old": None, "new": None}
+        self._there = {"old": in_old, "new": in_new}
         self._epochs: tuple[int, int] | None = None
+        self._result: RowDiff | None = None
         self._rows = KeyedRows(self._key, self._bounds) if self._key else AppendedRows(self._bounds)
 
     @property
@@ -47,6 +59,7 @@ class Differ:
 
     def add(self, epoch: int, old: Change | None, new: Change | None) -> None:
         """What each version gave the sink in this epoch; None where it has no such sink, or nothing for it."""
+        self._result = None
         for side, change in (("old", old), ("new", new)):
             if change is not None and not self.stopped:
                 self._learn(side, change.rows.schema)
@@ -73,9 +86,20 @@ class Differ:
             return
         self._rows.relayout(layout)
 
+    def stop(self, why: str) -> None:
+        """Compare no further: `why` is a sentence for the result."""
+        self._result, self._rows.stopped = None, why
+
     def result(self) -> RowDiff:
         """What was found so far."""
+        if self._result is None:
+            self._result = self._found()
+        return self._result
+
+    def _found(self) -> RowDiff:
         old, new = (self._schemas[side] for side in ("old", "new"))
+        there = {side: (schema is not None) for side, schema in self._schemas.items()}
+        there |= {side: known for side, known in self._there.items() if known is not None}
         limits = list(self._rows.limits.values())
         if self._rows.stopped:
             until = "" if self._epochs is None else f" (after epoch {self._epochs[1]})"
@@ -85,8 +109,9 @@ class Differ:
             key=self._key,
             columns=layout_of(old, new).diff,
             epochs=self._epochs,
-            in_old=old is not None,
-            in_new=new is not None,
+            in_old=there["old"],
+            in_new=there["new"],
+            complete=not self.stopped,
             tolerance=self._bounds.tolerance,
             limits=tuple(limits),
             **self._rows.counts(self._epochs or (0, 0)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,7 +70,7 @@ class RowDiff:
     `only_old`, `only_new` lie in the first or the last epoch of the window: perhaps only early or late. `deleted_old`,
     `deleted_new`: how many rows of each are deletes. `samples`: `changed`, `only_old`, `only_new`, JSON values.
     `epochs`: first and last compared. `in_old`, `in_new`: whether that version writes this sink at all. `limits`:
-    sentences on what these counts do not know.
+    sentences on what these counts do not know; not `complete`: the comparison ended before the window did.
     """
 
     sink: str
@@ -93,6 +93,7 @@ class RowDiff:
     in_new: bool = True
     tolerance: float = 0.0
     limits: tuple[str, ...] = ()
+    complete: bool = True
 
     @property
     def changed_by_column(self) -> dict[str, int]:
@@ -112,7 +113,7 @@ class RowDiff:
         """Whether old and new can't be told apart: rows, columns, and nothing that is not known."""
         return not (self.changed or self.only_old or self.only_new or self.columns.names or self.limits)
 
-    def changed_outside(self, allowed: Sequence[str]) -> int:
+    def changed_outside(self, allowed: Collection[str]) -> int:
         """How many rows changed in another column than `allowed`."""
         return sum(rows for names, rows in self.changes.items() if not set(names) <= set(allowed))
 
@@ -144,6 +145,7 @@ class RowDiff:
             "in_new": self.in_new,
             "tolerance": self.tolerance,
             "limits": list(self.limits),
+            "complete": self.complete,
         }
 
     @staticmethod
@@ -162,4 +164,5 @@ class RowDiff:
             in_new=values.get("in_new", True),
             tolerance=values.get("tolerance", 0.0),
             limits=tuple(values.get("limits", ())),
+            complete=values.get("complete", True),
         )
