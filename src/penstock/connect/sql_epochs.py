@@ -239,6 +239,10 @@ class TableSql:
         empty = set(nulls)
         return " and ".join(f"{alias}.{quoted(name)} is {'null' if name in empty else 'not null'}" for name in self.key)
 
+    def _span(self, column: str, first_epoch: int, last_epoch: int) -> str:
+        """Both ends: without statistics a database takes a third of a table to be beyond one, and reads all of it."""
+        return f"{quoted(column)} between {first_epoch:d} and {last_epoch:d}"
+
     def _list(self, names: Iterable[str], alias: str = "") -> str:
         return ", ".join(f"{alias}.{quoted(name)}" if alias else quoted(name) for name in names)
 
@@ -276,21 +280,23 @@ class TableSql:
         sets = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in [*changed, EPOCH])
         return f"{self.insert_rows(incoming, epoch)} on conflict ({self._list(self.key)}) do update set {sets}"
 
-    def patterns_since(self, first_epoch: int) -> str:
-        """The patterns of nulls in the keys of the images of epochs >= `first_epoch`, a row of booleans each."""
+    def patterns_since(self, first_epoch: int, last_epoch: int) -> str:
+        """The patterns of nulls in the keys of the images of the epochs first..last, a row of booleans each."""
         flags = ", ".join(f"{quoted(name)} is null" for name in self.key)
-        return f"select distinct {flags} from {self.before} where {quoted(BY)} >= {first_epoch:d}"
+        return f"select distinct {flags} from {self.before} where {self._span(BY, first_epoch, last_epoch)}"
 
-    def remove_since(self, first_epoch: int, nulls: Iterable[str]) -> str:
-        """Delete every row whose key an epoch >= `first_epoch` touched."""
-        touched = f"(select distinct {self._list(self.key)} from {self.before} where {quoted(BY)} >= {first_epoch:d})"
+    def remove_since(self, first_epoch: int, last_epoch: int, nulls: Iterable[str]) -> str:
+        """Delete every row whose key one of the epochs first..last touched."""
+        span = self._span(BY, first_epoch, last_epoch)
+        touched = f"(select distinct {self._list(self.key)} from {self.before} where {span})"
         return f"delete from {self.target} as t using {touched} as b where {self.matches('t', 'b', nulls)}"
 
-    def restore_since(self, first_epoch: int) -> str:
-        """Put back the oldest image of each key of the epochs >= `first_epoch`."""
+    def restore_since(self, first_epoch: int, last_epoch: int) -> str:
+        """Put back the oldest image of each key of the epochs first..last."""
         names = self._list(self.all_columns)
         oldest = (
-            f"select distinct on ({self._list(self.key)}) * from {self.before} where {quoted(BY)} >= {first_epoch:d} "
+            f"select distinct on ({self._list(self.key)}) * from {self.before} "
+            f"where {self._span(BY, first_epoch, last_epoch)} "
             f"order by {self._list(self.key)}, {quoted(BY)}"
         )
         return (
@@ -298,9 +304,9 @@ class TableSql:
             f"where {quoted(EXISTED)}"
         )
 
-    def forget_since(self, first_epoch: int) -> str:
-        """Delete the images of epochs >= `first_epoch`."""
-        return f"delete from {self.before} where {quoted(BY)} >= {first_epoch:d}"
+    def forget_since(self, first_epoch: int, last_epoch: int) -> str:
+        """Delete the images of the epochs first..last."""
+        return f"delete from {self.before} where {self._span(BY, first_epoch, last_epoch)}"
 
     def some_old_image(self) -> str:
         """When the image was taken that lies first in the table, and by which epoch: one of the oldest, as a rule.
@@ -317,6 +323,6 @@ class TableSql:
         """Delete the images of epochs < `undo_from`."""
         return f"delete from {self.before} where {quoted(BY)} < {undo_from:d}"
 
-    def delete_appended(self, first_epoch: int) -> str:
-        """Delete the rows that epochs >= `first_epoch` appended."""
-        return f"delete from {self.target} where {quoted(EPOCH)} >= {first_epoch:d}"
+    def delete_appended(self, first_epoch: int, last_epoch: int) -> str:
+        """Delete the rows that the epochs first..last appended."""
+        return f"delete from {self.target} where {self._span(EPOCH, first_epoch, last_epoch)}"

@@ -80,7 +80,7 @@ class EpochTable:
         position = self._begin(work, generation)
         replaced = position.replaces(epoch, flow=self.context.flow, step=self.context.step, table=self.name)
         if replaced:
-            self._take_back(work, epoch)
+            self._take_back(work, epoch, epoch)
         work.put(epoch, change)
         self._prune(work, epoch, position)
         work.commit(self.epochs.update(epoch=epoch, generation=generation))
@@ -90,14 +90,14 @@ class EpochTable:
     def retract(self, work: Work, first_epoch: int, generation: int) -> Receipt:
         """Take back epochs >= `first_epoch`. Gives how many rows went or came back."""
         position = self._begin_undo(work, first_epoch, generation)
-        count = self._take_back(work, first_epoch)
+        count = self._take_back(work, first_epoch, position.epoch)
         work.commit(self.epochs.update(epoch=_before(position, first_epoch), generation=generation))
         return {"rows": count}
 
     def replace(self, work: Work, first_epoch: int, generation: int, changes: Iterable[tuple[int, Change]]) -> Receipt:
         """Take back epochs >= `first_epoch` and write `changes`; an epoch at a time is in memory."""
         position = self._begin_undo(work, first_epoch, generation)
-        count = self._take_back(work, first_epoch)
+        count = self._take_back(work, first_epoch, position.epoch)
         last = _before(position, first_epoch)
         rows = epochs = 0
         for epoch, change in changes:
@@ -134,16 +134,19 @@ class EpochTable:
         position.check_undo(first_epoch, flow=self.context.flow, step=self.context.step, table=self.name)
         return position
 
-    def _take_back(self, work: Work, first_epoch: int) -> int:
+    def _take_back(self, work: Work, first_epoch: int, last_epoch: int | None) -> int:
+        """Take the epochs first..last away, which are the last ones that the table holds. Gives how many rows."""
         sql = self.sql
+        if last_epoch is None or last_epoch < first_epoch:
+            return 0
         if not sql.key:
-            return work.count(sql.delete_appended(first_epoch))
+            return work.count(sql.delete_appended(first_epoch, last_epoch))
         count = 0
-        for row in work.rows(sql.patterns_since(first_epoch)):
+        for row in work.rows(sql.patterns_since(first_epoch, last_epoch)):
             nulls = frozenset(name for name, null in zip(sql.key, row, strict=True) if null)
-            count += work.count(sql.remove_since(first_epoch, nulls))
-        count += work.count(sql.restore_since(first_epoch))
-        work.count(sql.forget_since(first_epoch))
+            count += work.count(sql.remove_since(first_epoch, last_epoch, nulls))
+        count += work.count(sql.restore_since(first_epoch, last_epoch))
+        work.count(sql.forget_since(first_epoch, last_epoch))
         return count
 
     def _prune(self, work: Work, epoch: int, position: Position) -> None:
