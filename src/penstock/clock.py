@@ -22,6 +22,7 @@ __all__ = [
     "epoch_id",
     "epoch_random",
     "epoch_time",
+    "ids_from",
     "new_id",
     "now",
     "seeded",
@@ -80,9 +81,23 @@ class ManualClock:
         self._now_us += round(seconds * 1e6)
 
 
+_IDS: ContextVar[random.Random | None] = ContextVar("penstock_ids", default=None)
+
+
 def new_id() -> str:
     """A fresh random id, 32 hexadecimal digits."""
-    return uuid.uuid4().hex
+    chance = _IDS.get()
+    return uuid.uuid4().hex if chance is None else f"{chance.getrandbits(128):032x}"
+
+
+@contextmanager
+def ids_from(chance: random.Random) -> Iterator[None]:
+    """Inside, in this thread, `new_id` draws from `chance`: the same ids in every run. For tests."""
+    token = _IDS.set(chance)
+    try:
+        yield
+    finally:
+        _IDS.reset(token)
 
 
 def seeded(seed: int) -> random.Random:

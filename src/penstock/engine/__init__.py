@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from penstock.engine.assembly import Assembly
+from penstock.engine.background import Background, one_thread
 from penstock.engine.computing import Computation, Computed
 from penstock.engine.duty import Duty, Orders
 from penstock.engine.following import Follower
@@ -22,6 +23,7 @@ __all__ = [
     "HANDOVER_POINTS",
     "POINTS",
     "Assembly",
+    "Background",
     "Computation",
     "Computed",
     "Duty",
@@ -46,6 +48,7 @@ __all__ = [
     "follow",
     "lookup_tables",
     "migrate",
+    "one_thread",
     "refuse_incompatible",
     "renamed_facts",
     "renamed_plan",

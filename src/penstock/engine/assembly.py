@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,9 @@ class Assembly:
     """The parts of a flow.
 
     `datasets`: the concrete dataset of every read and write step. `folder`: the flow's own, for what connectors keep.
-    `root`: what relative paths are relative to. Raises SchemaError and DefinitionError before anything is connected for
-    good, ConnectorError where a source can't tell its schema.
+    `root`: what relative paths are relative to. `source`, `sink`: make the connectors, in a test others. Raises
+    SchemaError and DefinitionError before anything is connected for good, ConnectorError where a source can't tell its
+    schema.
     """
 
     def __init__(
@@ -35,6 +36,8 @@ class Assembly:
         root: Path,
         clock: Clock,
         patience: Patience,
+        source: Callable[[Dataset, Context], Source] = open_source,
+        sink: Callable[[Dataset, Context], Sink] = open_sink,
     ) -> None:
         self.definition = definition
         self.clock = clock
@@ -42,6 +45,8 @@ class Assembly:
         self._folder = folder
         self._root = root
         self._patience = patience
+        self._open_source = source
+        self._open_sink = sink
         self.sources: dict[str, Source] = {}
         self.sinks: dict[str, Sink] = {}
         try:
@@ -83,7 +88,7 @@ class Assembly:
 
     def _connect(self) -> Analysis:
         for step in self.definition.reads:
-            self.sources[step.name] = open_source(self._datasets[step.name], self._context(step))
+            self.sources[step.name] = self._open_source(self._datasets[step.name], self._context(step))
         schemas = {
             name: self._patience(partial(source.schema), f"read {name}") for name, source in self.sources.items()
         }
@@ -109,7 +114,7 @@ class Assembly:
         assert isinstance(step.operation, ops.Write)
         facts = self.analysis.steps[step.name]
         dataset = self._datasets[step.name]
-        sink = open_sink(dataset, replace(self._context(step), schema=facts.schema))
+        sink = self._open_sink(dataset, replace(self._context(step), schema=facts.schema))
         if facts.updating and not sink.upserts:
             raise DefinitionError(
                 f"{dataset.kind} {dataset.name!r} can't replace rows, and the results here are updating",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
+from penstock.engine.background import Background, one_thread
 from penstock.ledger import Ledger, SegmentRef, StateStore, due, merge
 
 __all__ = ["Compactor"]
@@ -12,9 +13,9 @@ __all__ = ["Compactor"]
 class Compactor:
     """Merges state files in a thread of its own; the loop makes the result a fact between two epochs."""
 
-    def __init__(self, store: StateStore) -> None:
+    def __init__(self, store: StateStore, background: Background = one_thread) -> None:
         self._store = store
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="penstock-compact")
+        self._pool = background("penstock-compact")
         self._job: tuple[list[SegmentRef], Future[SegmentRef]] | None = None
         self._rolling: Future[int] | None = None
         self.segments: list[SegmentRef] = []

@@ -12,6 +12,7 @@ from typing import Any
 from penstock.clock import Clock, epoch_time
 from penstock.connect import Change
 from penstock.engine.assembly import Assembly
+from penstock.engine.background import Background, one_thread
 from penstock.engine.batch import Epoch
 from penstock.engine.migrating import renamed_facts, renamed_plan
 from penstock.engine.patience import Patience
@@ -69,7 +70,16 @@ class Computed:
 class Computation:
     """A flow's program at work in this process: its state, its watermarks, and the last epoch that they include."""
 
-    def __init__(self, assembly: Assembly, version: str, *, clock: Clock, patience: Patience, probe: Probe) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        version: str,
+        *,
+        clock: Clock,
+        patience: Patience,
+        probe: Probe,
+        background: Background = one_thread,
+    ) -> None:
         self.assembly = assembly
         self.version = version
         self.aliases: Mapping[str, str] = {}
@@ -80,7 +90,7 @@ class Computation:
         self._clock = clock
         self._patience = patience
         self._probe = probe
-        self._reader = Reader(assembly.sources)
+        self._reader = Reader(assembly.sources, background)
         self.tracker = WatermarkTracker(assembly.definition)
 
     @property

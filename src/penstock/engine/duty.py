@@ -83,23 +83,24 @@ class Duty:
         teller = threading.Thread(target=self._tell_often, name="penstock-tell", daemon=True)
         teller.start()
         try:
-            self._begin()
-            return self._serve()
+            self.begin()
+            while True:
+                ended = self.step()
+                if ended is not None:
+                    return ended
         except PenstockError as error:
-            self._fail(error)
+            self.fail(error)
             raise
         finally:
             self._ended.set()
             self._news.set()
             teller.join()
-            if self._leader is not None:
-                self._leader.compactor.close()
-            if self._spill is not None:
-                self._spill.close()
+            self.close()
 
     # --- roles --------------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Lead or follow as ordered. With `step` and `tell` this is `serve` for one thread, in a test."""
         orders, post, computation = self._orders, self._post, self._computation
         if orders.role == "lead":
             self._lead(claim(post, computation, holder=orders.holder, spill_folder=orders.folder / "spill"))
@@ -138,14 +139,19 @@ class Duty:
         self._obey()
         self._enter("leading", "leading")
 
-    def _serve(self) -> str:
-        while True:
-            self._look()
-            if self._wish.get("role") == "stop" or self._post.stop.requested:
-                return self._stopped()
-            ended = self._lead_on(self._leader) if self._leader is not None else self._follow_on()
-            if ended is not None:
-                return ended
+    def step(self) -> str | None:
+        """Look what is wished, then lead or follow for an epoch at most; gives why the service ended, once it has."""
+        self._look()
+        if self._wish.get("role") == "stop" or self._post.stop.requested:
+            return self._stopped()
+        return self._lead_on(self._leader) if self._leader is not None else self._follow_on()
+
+    def close(self) -> None:
+        """Let go of what the roles had open."""
+        if self._leader is not None:
+            self._leader.compactor.close()
+        if self._spill is not None:
+            self._spill.close()
 
     def _stopped(self) -> str:
         self._enter("stopped", "stopped")
@@ -291,20 +297,21 @@ class Duty:
     def _note_speed(self, epoch_ms: float) -> None:
         self._speeds_ms = [*self._speeds_ms[1 - _SPEEDS :], epoch_ms]
 
-    def _fail(self, error: PenstockError) -> None:
+    def fail(self, error: PenstockError) -> None:
+        """Note the error that ended the service."""
         self._error = error.as_dict()
         self._enter("fenced" if isinstance(error, Fenced) else "failed", "failed")
 
     def _tell_often(self) -> None:
         """Tell the facts in a thread of its own: who leads must never wait for others that tell theirs."""
         while not self._ended.is_set():
-            self._tell()
+            self.tell()
             self._news.wait(_TELL_EVERY_S)
             self._news.clear()
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
-        """A ledger that is away hears the facts later: nothing depends on their being there."""
+    def tell(self) -> None:
+        """Tell the facts. A ledger that is away hears them later: nothing depends on their being there."""
         with suppress(LedgerError):
             self._post.ledger.tell(self._post.flow, self._orders.member, self.facts())
 

@@ -13,6 +13,7 @@ from functools import partial
 
 from penstock.clock import Clock
 from penstock.connect import Change
+from penstock.engine.background import Background, one_thread
 from penstock.engine.branch import merged_change
 from penstock.engine.compaction import Compactor
 from penstock.engine.computing import Computation, Computed
@@ -48,6 +49,7 @@ class Post:
     probe: Probe
     stop: StopSignal
     tally: Tally
+    background: Background = one_thread
 
 
 class Outcome(Enum):
@@ -79,7 +81,7 @@ class Leader:
         """Sinks that an undo could not correct, and why."""
         self.epochs = 0
         assembly = computation.assembly
-        self.compactor = Compactor(post.store)
+        self.compactor = Compactor(post.store, post.background)
         self.compactor.segments = list(resume.segments)
         self.planner = Planner(
             assembly.definition, assembly.sources, post.clock, post.options, min_epoch_ms=assembly.min_epoch_ms

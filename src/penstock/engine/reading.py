@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import polars as pl
 
 from penstock.analysis import Analysis
 from penstock.connect import PartitionRead, Source
+from penstock.engine.background import Background, one_thread
 from penstock.engine.batch import Epoch
 from penstock.engine.rows import Origin, Rows
 from penstock.flow import PROCESSING_TIME, ops
@@ -23,9 +24,9 @@ Reads = Mapping[str, Sequence[PartitionRead]]
 class Reader:
     """Reads plans in a thread of its own, so that parsing one epoch overlaps with running the one before."""
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
+    def __init__(self, sources: Mapping[str, Source], background: Background = one_thread) -> None:
         self._sources = sources
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="penstock-read")
+        self._pool = background("penstock-read")
         self._ahead: tuple[EpochPlan, Future[Reads]] | None = None
 
     def ahead(self, plan: EpochPlan) -> None:
