@@ -7,6 +7,7 @@ that is over are the supervisor's.
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ __all__ = ["SUPERVISOR", "Code", "Crew", "Finder", "by_flow", "is_of", "owner_of
 SUPERVISOR = "supervisor"
 _ENDS_KEPT = 50
 _ID_LENGTH = 12
+_DUMP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Crew:
         self._launcher = launcher
         self._find = find
         self._watched: dict[int, tuple[str, str]] = {}
-        self._killed: dict[str, tuple[Outcome, str]] = {}
+        self._killed: dict[str, tuple[Outcome, str, float]] = {}
         self._pending: list[tuple[int, int | None]] = []
         self._ends: dict[str, deque[End]] = {}
         self._kernel_kills = processes.kernel_kills()
@@ -102,7 +104,6 @@ class Crew:
         record_from: int | None = None,
         options: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
-        memory_bytes: int | None = None,
         target: str = "",
     ) -> str:
         """Start a process that leads or follows, and give its id. Raises ConfigError where it can't be started.
@@ -130,9 +131,6 @@ class Crew:
                 )
             )
             self._watched[launched.pid] = (flow, member)
-            if memory_bytes is not None:
-                # The watchdog counts what is in use; this stops what is quicker than it, with room for what is not.
-                self._processes.limit_memory(launched.pid, 2 * memory_bytes)
             job = {
                 "env": self.environment.name,
                 "project_root": str(code.root),
@@ -165,14 +163,21 @@ class Crew:
         """Ask a member to finish its epoch and end. Nothing happens where it has ended."""
         self.wish(member, role="stop")
 
-    def kill_member(self, member: Member, outcome: Outcome, why: str) -> None:
-        """End a member of this machine at once; `why` becomes part of how it ended. What was committed is there."""
+    def kill_member(self, member: Member, outcome: Outcome, why: str, *, dump: bool = False) -> None:
+        """End a member of this machine at once; `why` becomes part of how it ended. What was committed is there.
+
+        With `dump` it is asked first to write down where it is (SIGABRT); where it does not, the next call kills it.
+        """
         with self.lock:
+            now_s = self.clock.stopwatch_s()
             for pid, (_, name) in self._watched.items():
-                if name == member.id:
-                    self._killed[member.id] = (outcome, why)
-                    self._processes.kill(pid)
-                    return
+                if name != member.id:
+                    continue
+                asked_s = self._killed[name][2] if name in self._killed else now_s
+                if name not in self._killed or now_s - asked_s > _DUMP_S:
+                    self._killed[name] = (outcome, why, asked_s)
+                    self._processes.kill(pid, signal.SIGABRT if dump and now_s == asked_s else signal.SIGKILL)
+                return
 
     def log_of(self, flow: str, member: str) -> Path:
         """Where a member writes what it says."""
@@ -219,23 +224,25 @@ class Crew:
                 flow, name = self._watched[pid]
                 member = next((one for one in self.ledger.members(flow) if one.id == name), None)
                 if member is not None:
-                    found.append((member, self.ended(member, code, memory_killed=memory_killed)))
+                    found.append((member, self.ended(member, code, memory_killed=memory_killed, watched=True)))
                 del self._watched[pid]
             self._pending.pop(0)
         return found
 
-    def ended(self, member: Member, code: int | None, *, memory_killed: bool = False) -> End:
+    def ended(self, member: Member, code: int | None, *, memory_killed: bool = False, watched: bool = False) -> End:
         """Note in the ledger how a member ended. Raises LedgerError."""
         desired = self.ledger.operations.desired(member.flow)
         standing = self.ledger.standing(member.flow)
+        killed = self._killed.get(member.id)
         end = end_of(
             member,
             code,
             last_epoch=0 if standing is None else standing.last_epoch,
             now_us=self.clock.now_us(),
             wish_us=0 if desired is None else desired.changed_us,
-            killed=self._killed.get(member.id),
+            killed=None if killed is None else killed[:2],
             memory_killed=memory_killed,
+            watched=watched,
             log_tail=log_tail(self.log_of(member.flow, member.id)),
         )
         ends = self.ends(member.flow)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from penstock.ledger import Member
@@ -18,6 +20,8 @@ EXIT_KEY = "exit"
 FENCED_CODE = 3
 _CODES: Mapping[int, str] = {10: "config", 11: "step", 12: "ledger", 70: "bug"}
 _LONGEST = 300
+_FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
+_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python", str(Path(__file__).parents[2]))
 
 
 class Outcome(StrEnum):
@@ -111,13 +115,16 @@ def end_of(
     wish_us: int,
     killed: tuple[Outcome, str] | None = None,
     memory_killed: bool = False,
+    watched: bool = False,
     log_tail: str = "",
 ) -> End:
     """What an ended process was, from its exit code (None: unknown) and its last facts.
 
     `killed`: what the supervisor itself killed it for. `memory_killed`: whether the kernel killed something for want of
-    memory meanwhile. `log_tail`: the last lines that it wrote.
+    memory meanwhile. `watched`: whether a server saw it end. `log_tail`: the last lines that it wrote.
     """
+    if code is None:
+        code = _guessed_code(member.facts, watched=watched)
     outcome, message, error = _outcome(member, code, killed, log_tail, memory_killed=memory_killed)
     facts = member.facts
     loading = facts.get("state") in (None, "loading", "migrating", "catching-up", "taking-over", "rewriting")
@@ -150,10 +157,8 @@ def _outcome(
     facts = member.facts
     told = facts.get("error")
     error: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
-    if code is None:
-        code = _guessed_code(facts, error)
     if killed is not None and code != 0:
-        return (*killed, {})
+        return killed[0], killed[1] + _crash_place(log_tail), {}
     if code == 0:
         asked = member.wish.get("role") == "stop" if "state" not in facts else facts["state"] != "done"
         return (Outcome.STOPPED, "stopped as asked", {}) if asked else (Outcome.FINISHED, "finished", {})
@@ -169,21 +174,36 @@ def _outcome(
     name = _signal_name(-code)
     if -code == signal.SIGKILL:
         return (Outcome.MEMORY, "the kernel killed it", {}) if memory_killed else (Outcome.KILLED, name, {})
-    return Outcome.CRASHED if -code != signal.SIGTERM else Outcome.KILLED, name, {}
+    if -code == signal.SIGTERM:
+        return Outcome.KILLED, name, {}
+    return Outcome.CRASHED, f"{name}{_crash_place(log_tail)}", {}
 
 
-def _guessed_code(facts: Mapping[str, Any], error: Mapping[str, Any]) -> int | None:
-    """The exit code of a process that is not our child, from what it told last."""
+def _guessed_code(facts: Mapping[str, Any], *, watched: bool) -> int | None:
+    """The exit code of a process that is not our child, from what it told last; None where nobody saw it end."""
+    told = facts.get("error")
     if facts.get("role") == "stopped":
         return 0
-    if facts.get("role") == "failed" or error:
-        return next((code for code, name in _CODES.items() if name == error.get("code")), 1)
-    return None
+    if facts.get("role") == "failed" or told:
+        code = told.get("code") if isinstance(told, Mapping) else None
+        return next((number for number, name in _CODES.items() if name == code), 1)
+    # One that ends by itself says so: it was a signal, and which one only its parent learns.
+    return -signal.SIGKILL if watched else None
 
 
 def _last_line(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     return lines[-1] if lines else ""
+
+
+def _crash_place(log: str) -> str:
+    """Where Python was when the process crashed, by the dump that faulthandler wrote: the innermost line of nobody's
+    library. Empty where there is no dump.
+    """
+    _, found, dump = log.rpartition("Fatal Python error")
+    frames = _FRAME.findall(dump) if found else []
+    own = [frame for frame in frames if not any(part in frame[0] for part in _LIBRARIES)]
+    return "".join(f" at {Path(file).name}:{line} in {name}" for file, line, name in (own or frames)[:1])
 
 
 def _signal_name(number: int) -> str:

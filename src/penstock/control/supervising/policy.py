@@ -89,7 +89,7 @@ def verdict(flow: str, env: str, ends: Sequence[End], *, policy: RestartPolicy) 
     last, failures = streak[0], len(streak)
     if _is_enough(streak, policy):
         return Hold(*_told(flow, env, last, failures), failures, last)
-    away = last.heals or last.outcome in (Outcome.LOST, Outcome.FENCED)
+    away = last.heals or last.outcome is Outcome.FENCED
     if failures == 1 and not away:
         return Start(failures)
     first_s, longest_s = (
@@ -154,9 +154,7 @@ def _told(flow: str, env: str, end: End, failures: int) -> tuple[str, tuple[str,
     else:
         times = f"{failures} times" if failures > 1 else "once"
         verb, _, rest = end.cause.partition(" ")
-        what = (
-            f"{_subject(end)} {verb} {times} {rest}"
-            if end.outcome is not Outcome.KILLED
-            else (f"{_subject(end)} {end.cause}, {times}")
-        )
+        by_signal = end.outcome in (Outcome.KILLED, Outcome.CRASHED)
+        what = f"{end.cause}, {times}" if by_signal else f"{verb} {times} {rest}"
+        what = f"{_subject(end)} {what}"
     return f"{what}; the flow is held; nothing is lost", chosen

@@ -25,7 +25,9 @@ __all__ = ["Ended", "Processes", "SystemProcesses", "process_started", "this_hos
 _PAGE_BYTES = resource.getpagesize()
 _ZOMBIE = "Z"
 _START_FIELD = 19
-_RESIDENT, _DATA = 1, 5
+_RESIDENT = 1
+_OOM_SCORE = "300"
+"""Added to what the kernel counts when it has to kill something: a flow comes back, the server is to see to that."""
 
 
 def this_host() -> str:
@@ -88,16 +90,12 @@ class Processes(Protocol):
         """The watched processes that have ended since the last call."""
         ...
 
-    def kill(self, pid: int) -> None:
-        """End a watched process at once (SIGKILL)."""
+    def kill(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a watched process a signal that ends it."""
         ...
 
     def memory_bytes(self, pid: int) -> int | None:
         """How much memory a process has in use."""
-        ...
-
-    def limit_memory(self, pid: int, more_bytes: int) -> None:
-        """Refuse a process more memory than it has now plus so much."""
         ...
 
     def kernel_kills(self) -> int:
@@ -140,6 +138,8 @@ class SystemProcesses:
                 f"no process could be started: {error.filename or command[0]}: {error.strerror}",
                 hint="look at the free memory, the number of processes, and the permissions of that file",
             ) from error
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{child.pid}/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
         self._children[child.pid] = child
         self._descriptors[child.pid] = os.pidfd_open(child.pid)
         return child.pid
@@ -205,27 +205,23 @@ class SystemProcesses:
                 pass
 
     def wake(self) -> None:
-        """End a `wait`, from any thread or signal handler."""
-        with contextlib.suppress(BlockingIOError):
+        """End a `wait`, from any thread or signal handler; nothing happens after `close`."""
+        with contextlib.suppress(OSError):
             os.write(self._waker, b"!")
 
-    def kill(self, pid: int) -> None:
-        """End a watched process at once (SIGKILL)."""
+    def kill(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a watched process a signal that ends it."""
         descriptor = self._descriptors.get(pid)
         if descriptor is not None:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                signal.pidfd_send_signal(descriptor, number)
 
     def memory_bytes(self, pid: int) -> int | None:
         """How much memory a process has in use (its resident set)."""
-        return _memory(pid, _RESIDENT)
-
-    def limit_memory(self, pid: int, more_bytes: int) -> None:
-        """Refuse a process more private memory than it has now plus so much: it gets an error, not a kill."""
-        has = _memory(pid, _DATA)
-        if has is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                resource.prlimit(pid, resource.RLIMIT_DATA, (has + more_bytes, has + more_bytes))
+        try:
+            return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[_RESIDENT]) * _PAGE_BYTES
+        except (OSError, IndexError, ValueError):
+            return None
 
     def kernel_kills(self) -> int:
         """How many processes this machine has killed for want of memory since it started."""
@@ -239,8 +235,10 @@ class SystemProcesses:
         """Let go of everything; no process is ended by it."""
         for pid in list(self._descriptors):
             self.forget(pid)
-        os.close(self._wakes)
-        os.close(self._waker)
+        wakes, waker = self._wakes, self._waker
+        self._wakes = self._waker = -1
+        os.close(wakes)
+        os.close(waker)
 
     def _ready(self, seconds: float) -> list[int]:
         """The watched processes that have ended, after waiting for so many seconds at most."""
@@ -250,10 +248,3 @@ class SystemProcesses:
         for descriptor in by_descriptor:
             poll.register(descriptor, select.POLLIN)
         return [by_descriptor[ready] for ready, _ in poll.poll(seconds * 1000) if ready in by_descriptor]
-
-
-def _memory(pid: int, field: int) -> int | None:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[field]) * _PAGE_BYTES
-    except (OSError, IndexError, ValueError):
-        return None

@@ -130,6 +130,11 @@ class Server:
         self._ending, self._stops_flows = True, flows
         self._processes.wake()
 
+    @property
+    def spares(self) -> tuple[int, ...]:
+        """The process ids of the spares."""
+        return self._launcher.spares
+
     def wake(self) -> None:
         """Look now instead of in a moment."""
         self._processes.wake()

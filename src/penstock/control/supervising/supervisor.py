@@ -304,7 +304,6 @@ class Supervisor:
         if now_s < self._refused_s.get(case.flow, 0.0):
             return
         options = case.desired.options
-        limits = limits_of(options, self._settings.limits)
         try:
             self.crew.start_member(
                 case.flow,
@@ -313,7 +312,6 @@ class Supervisor:
                 wish=wishes,
                 options=options.get("run") or {},
                 params=options.get("params") or {},
-                memory_bytes=limits.memory_bytes,
                 target=str(options.get("target") or ""),
             )
         except ConfigError as error:

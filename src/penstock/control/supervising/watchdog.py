@@ -7,7 +7,7 @@ It compares what it saw with what it sees, by the stopwatch: a clock that is set
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.clock import Clock
@@ -26,20 +26,22 @@ _LOGS_EVERY_S = 10.0
 class Limits:
     """What a member may do. `hang_after_s`: how long one epoch may take, and how long a process may be silent.
 
-    `stop_after_s`: how long it may take to stop. `memory_bytes`: how much it may have in use.
+    `start_after_s`: how long it may take to say its first word, `stop_after_s`: to stop. `memory_bytes`: how much it
+    may have in use.
     """
 
     hang_after_s: float = 600.0
+    start_after_s: float = 300.0
     stop_after_s: float = 300.0
     memory_bytes: int | None = None
 
 
 def limits_of(options: Mapping[str, Any], default: Limits) -> Limits:
     """The limits of a flow: those in the options of its desired state, else the default."""
-    return Limits(
-        float(options.get("hang_after_s") or default.hang_after_s),
-        float(options.get("stop_after_s") or default.stop_after_s),
-        options.get("memory_bytes") or default.memory_bytes,
+    return replace(
+        default,
+        hang_after_s=float(options.get("hang_after_s") or default.hang_after_s),
+        memory_bytes=options.get("memory_bytes") or default.memory_bytes,
     )
 
 
@@ -61,18 +63,19 @@ class Watchdog:
                 return self._crew.ended(member, None)
             return None
         facts = member.facts
-        step = f" in step {facts['at_step']}" if facts.get("at_step") else ""
         running_s = self._same_for_s(member, "epoch", facts.get("epoch_since_us"))
-        silent_s = self._same_for_s(member, "beat", facts.get("beat_us"))
+        silent_s = self._same_for_s(member, "beat", facts.get("beat_us") or "none yet")
+        patience_s = limits.hang_after_s if facts.get("beat_us") else limits.start_after_s
         stopping_s = self._same_for_s(member, "stop", member.wish.get("role") == "stop" or None)
         used = self._crew.memory_bytes(member) if limits.memory_bytes is not None else None
         if used is not None and limits.memory_bytes is not None and used > limits.memory_bytes:
             why = f"{used / 1e9:.2f} GB in use, the limit is {limits.memory_bytes / 1e9:.2f} GB"
             self._crew.kill_member(member, Outcome.MEMORY, why)
         elif running_s > limits.hang_after_s:
-            self._crew.kill_member(member, Outcome.HUNG, f"longer than {limits.hang_after_s:g} s")
-        elif silent_s > limits.hang_after_s:
-            self._crew.kill_member(member, Outcome.HUNG, f"silent for {limits.hang_after_s:g} s{step}")
+            self._crew.kill_member(member, Outcome.HUNG, f"longer than {limits.hang_after_s:g} s", dump=True)
+        elif silent_s > patience_s:
+            what = f"silent for {patience_s:g} s" if facts.get("beat_us") else f"not begun after {patience_s:g} s"
+            self._crew.kill_member(member, Outcome.HUNG, what, dump=True)
         elif stopping_s > limits.stop_after_s:
             self._crew.kill_member(member, Outcome.STOPPED, f"killed: it did not stop in {limits.stop_after_s:g} s")
         return None
