@@ -8,7 +8,7 @@ from penstock.control.gate.judgement import Reason
 from penstock.control.gate.row_diff import RowDiff
 from penstock.control.policies import Allowance, DeployPolicy
 
-__all__ = ["row_notes", "row_reasons", "share_text"]
+__all__ = ["row_notes", "row_reasons", "rows_text", "share_text"]
 
 _APPROVED_FACTOR = 2.0
 _NAMED_MAX = 4
@@ -46,7 +46,7 @@ def row_reasons(
             found = getattr(diff, kind) - (edge if goes_on else 0)
             allowed = _wider(policy.allowed(kind, sink), known, kind)
             if not allowed.covers(found, diff.rows):
-                more = f"; {edge:,} of them in the first or last epoch, perhaps only early or late" if edge else ""
+                more = f"; {edge:,} at an edge of the window, perhaps only early or late" if edge else ""
                 yield Reason("rows", f"{_too_many(sink, diff, text, found, allowed)}{more}", sink)
 
 
@@ -83,18 +83,23 @@ def _wider(allowed: Allowance, known: RowDiff, kind: str) -> Allowance:
 
 
 def _too_many(sink: str, diff: RowDiff, text: str, found: int, allowed: Allowance) -> str:
-    share = f" ({share_text(found, diff.rows)})" if diff.rows else ""
+    share = f" ({share_text(found / diff.rows)})" if diff.rows else ""
     return f"{sink}: {found:,} of {diff.rows:,} rows {text}{share}, allowed: {allowed}"
 
 
-def share_text(part: int, of: int) -> str:
+def share_text(share: float) -> str:
     """`12%`, `0.31%`, `under 0.01%`; never `0%` of something, nor `100%` of not all."""
-    share = 100 * part / max(of, 1)
-    if 0 < share < 0.01:  # noqa: PLR2004 - per cent
+    percent = 100 * share
+    if 0 < percent < 0.01:  # noqa: PLR2004 - per cent
         return "under 0.01%"
-    if 99.99 < share < 100:  # noqa: PLR2004 - per cent
+    if 99.99 < percent < 100:  # noqa: PLR2004 - per cent
         return "over 99.99%"
-    return f"{share:.2f}".rstrip("0").rstrip(".") + "%"
+    return f"{percent:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def rows_text(rows: int) -> str:
+    """`1 row`, `2,000 rows`."""
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def row_notes(rows: Mapping[str, RowDiff], policy: DeployPolicy) -> Iterator[str]:
@@ -104,10 +109,11 @@ def row_notes(rows: Mapping[str, RowDiff], policy: DeployPolicy) -> Iterator[str
             yield f"{sink}: not looked at, the policy says so"
             continue
         if not diff.in_old and diff.in_new:
-            yield f"{sink}: new, with {diff.rows_new:,} rows so far"
+            yield f"{sink}: new, with {rows_text(diff.rows_new)} so far"
         limits = diff.limits if diff.complete else diff.limits[:-1]
         yield from (f"{sink}: {limit}" for limit in limits)
         by_policy = [name for name in diff.changed_by_column if name in policy.allow_columns]
         if by_policy:
             allowed = diff.changed - diff.changed_outside(policy.allow_columns)
-            yield f"{sink}: {allowed:,} rows differ only in {', '.join(by_policy)}, which the policy allows"
+            if allowed:
+                yield f"{sink}: {rows_text(allowed)} changed only in {', '.join(by_policy)}, which the policy allows"

@@ -10,7 +10,7 @@ from penstock.control.gate.bounds import Bounds
 from penstock.control.gate.differ import Differ
 from penstock.control.gate.row_diff import RowDiff
 
-__all__ = ["SinkComparison"]
+__all__ = ["SinkComparison", "diffs_of_report", "epochs_of_report"]
 
 
 class SinkComparison:
@@ -29,6 +29,7 @@ class SinkComparison:
     ) -> None:
         self._differs: dict[str, Differ] = {}
         self._bounds = bounds or Bounds()
+        self._epochs: tuple[int, int] | None = None
         for sink in dict.fromkeys((*old_keys, *new_keys)):
             old, new = old_keys.get(sink), new_keys.get(sink)
             key = tuple(old if old is not None else new if new is not None else ())
@@ -40,6 +41,7 @@ class SinkComparison:
 
     def feed(self, epoch: int, old: Mapping[str, Change], new: Mapping[str, Change]) -> None:
         """What both versions gave their sinks in an epoch; epochs in rising order."""
+        self._epochs = (self._epochs or (epoch, epoch))[0], epoch
         for sink in (*old, *new):
             self._differs.setdefault(sink, Differ(sink, (), self._bounds))
         for sink, differ in self._differs.items():
@@ -50,5 +52,19 @@ class SinkComparison:
         return {sink: differ.result() for sink, differ in self._differs.items()}
 
     def report(self) -> dict[str, Any]:
-        """The same as JSON values."""
-        return {sink: diff.as_json() for sink, diff in self.diffs().items()}
+        """The same as JSON values: `epochs` (first and last; None where none was fed) and `sinks`."""
+        return {
+            "epochs": None if self._epochs is None else list(self._epochs),
+            "sinks": {sink: diff.as_json() for sink, diff in self.diffs().items()},
+        }
+
+
+def diffs_of_report(report: Mapping[str, Any] | None) -> dict[str, RowDiff]:
+    """Back from `SinkComparison.report`; nothing where there is none."""
+    return {sink: RowDiff.from_json(found) for sink, found in ((report or {}).get("sinks") or {}).items()}
+
+
+def epochs_of_report(report: Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """First and last epoch of a report; None where none was compared."""
+    epochs = (report or {}).get("epochs")
+    return (int(epochs[0]), int(epochs[-1])) if epochs else None

@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from penstock.control.gate.comparison import diffs_of_report, epochs_of_report
 from penstock.control.gate.row_diff import RowDiff
 from penstock.ledger import EpochRecord
 
@@ -183,8 +184,7 @@ def receipt_of_facts(values: Mapping[str, Any], *, env: str) -> Receipt:
     cut, back = values.get("cut") or {}, values.get("back") or {}
     gate, watch, shadow = (values.get(name) or {} for name in ("gate", "watch", "shadow"))
     approval = values.get("approval") or {}
-    diff: Mapping[str, Any] = gate.get("diff") or watch.get("diff") or {}
-    diffs = {sink: RowDiff.from_json(found) for sink, found in diff.items()}
+    diff = gate.get("diff") or watch.get("diff")
     why = str(values.get("why") or "")
     bad = values.get("status") not in (None, "done", "running")
     reasons = [why] if bad and why else list(gate.get("reasons") or ()) if gate.get("forced") else []
@@ -202,13 +202,13 @@ def receipt_of_facts(values: Mapping[str, Any], *, env: str) -> Receipt:
         gap_ms=cut.get("gap_ms"),
         usual_gap_ms=cut.get("usual_gap_ms"),
         back_pause_ms=back.get("pause_ms"),
-        shadowed=_span(diff) if shadow else None,
+        shadowed=epochs_of_report(gate.get("diff")) if shadow else None,
         cut_epoch=cut.get("from_epoch"),
-        watched=_span(watch.get("diff") or {}),
+        watched=epochs_of_report(watch.get("diff")),
         rows_lost=cut.get("rows_lost"),
         rows_duplicated=cut.get("rows_duplicated"),
         faults=tuple(cut.get("faults") or ()),
-        differences={sink: row_counts(found) for sink, found in diffs.items()},
+        differences={sink: row_counts(found) for sink, found in diffs_of_report(diff).items()},
         state_rows_migrated=int(values.get("state_rows_migrated") or 0),
         checks_failed=dict((gate.get("new") or {}).get("checks_failed") or {}),
         who=str(values.get("asked_by") or ""),
@@ -220,11 +220,6 @@ def receipt_of_facts(values: Mapping[str, Any], *, env: str) -> Receipt:
         cut_us=cut.get("asked_us"),
         ended_us=_ended_us(values),
     )
-
-
-def _span(diff: Mapping[str, Any]) -> tuple[int, int] | None:
-    spans = [found["epochs"] for found in diff.values() if found.get("epochs")]
-    return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
 
 
 def _ended_us(values: Mapping[str, Any]) -> int | None:

@@ -59,7 +59,7 @@ class Findings:
         if GONE in before.columns:
             one, other = before[GONE], after[GONE]
             neither = ~(one | other)
-            flags = flags.select([pl.col(name) & neither for name in values]).with_columns((one ^ other).alias(DELETED))
+            flags = pl.DataFrame([*(flags[name] & neither for name in values), (one ^ other).alias(DELETED)])
         rows = pl.Series(pairs.rows, dtype=pl.Int64)
         found = count_changes(flags, rows)
         self.changed += sum(found.values())

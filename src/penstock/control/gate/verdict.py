@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.control.gate.allowances import row_notes, row_reasons
+from penstock.control.gate.allowances import row_notes, row_reasons, rows_text, share_text
 from penstock.control.gate.conduct import Conduct
 from penstock.control.gate.judgement import Judgement, Reason
 from penstock.control.gate.row_diff import RowDiff
 from penstock.control.policies import DeployPolicy, Extent
 
-__all__ = ["Determinism", "Gate", "check_reasons", "judge", "speed_reason"]
+__all__ = ["Determinism", "Gate", "check_reasons", "dead_letter_reasons", "judge", "speed_reason"]
 
 _NOISE_MS = 2.0
 """A difference of less is no difference of speed."""
@@ -28,7 +29,7 @@ class Determinism:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What is known. `old` and `new` did the same epochs.
+    """What is known. `old` and `new` did the same epochs, where they did as many: then each row counts.
 
     `changes`: what differs in the definition, as `penstock.analysis.VersionDiff.as_json`. `state`: whether the state
     fits, as `penstock.analysis.Verdict.as_json` (`is_compatible`, or `compatible`; `tables`, or `reasons`).
@@ -93,13 +94,14 @@ class Gate:
 
 def judge(gate: Gate, policy: DeployPolicy) -> Judgement:
     """Whether the new version may be cut to by this policy."""
+    same_epochs = gate.old.epochs == gate.new.epochs
     reasons = (
         *_state_reasons(gate),
         *_error_reasons(gate),
         *row_reasons(gate.rows, policy),
         *_emptiness(gate, policy),
-        *check_reasons(gate.old, gate.new, policy),
-        *_dead_letter_reasons(gate, policy),
+        *check_reasons(gate.old, gate.new, policy, same_epochs=same_epochs),
+        *dead_letter_reasons(gate.old, gate.new, policy, same_epochs=same_epochs),
         *speed_reason(gate.old, gate.new, policy),
         *_determinism_reasons(gate),
     )
@@ -142,7 +144,7 @@ def _emptiness(gate: Gate, policy: DeployPolicy) -> Iterator[Reason]:
     elif looked_at == 0:
         text = f"neither version wrote a row in epochs {gate.epochs[0]:,}..{gate.epochs[1]:,}, so nothing is proven"
     else:
-        text = f"only {looked_at:,} rows were compared, the policy wants {policy.rows_min:,}"
+        text = f"only {rows_text(looked_at)} could be compared, the policy wants {policy.rows_min:,}"
     yield Reason("nothing-compared", text)
 
 
@@ -158,25 +160,31 @@ def check_reasons(old: Conduct, new: Conduct, policy: DeployPolicy, *, same_epoc
         before = old.checks_failed.get(name, 0)
         if not failed:
             continue
+        told, share = f"expectation {name} fails for {rows_text(failed)}", new.failed_share(name)
         if policy.checks == "pass":
-            yield Reason("checks", f"expectation {name} fails for {failed:,} rows; none may fail")
+            yield Reason("checks", f"{told}; none may fail")
         elif same_epochs and failed > before:
             known = name in old.checks_failed or name in old.checks_passed
-            was = f"{before:,} with the old version" if known or before else "the old version did not have it"
-            yield Reason("checks", f"expectation {name} fails for {failed:,} rows, {was}")
-        elif not same_epochs and new.failed_share(name) > 2 * old.failed_share(name):
-            was = f"{old.failed_share(name):.2%} before" if before else "it was met before"
-            yield Reason(
-                "checks", f"expectation {name} fails for {failed:,} rows ({new.failed_share(name):.2%}), {was}"
-            )
+            was = f"{before:,} with the old version" if known else "the old version did not have it"
+            yield Reason("checks", f"{told}, {was}")
+        elif not same_epochs and share > 2 * old.failed_share(name):
+            was = f"{share_text(old.failed_share(name))} before" if before else "it was met before"
+            yield Reason("checks", f"{told} ({share_text(share)}), {was}")
 
 
-def _dead_letter_reasons(gate: Gate, policy: DeployPolicy) -> Iterator[Reason]:
-    more = gate.new.rows_dead - gate.old.rows_dead
-    if not policy.dead_letters_max.covers(more, max(gate.new.rows_in, gate.old.rows_in)):
+def dead_letter_reasons(
+    old: Conduct, new: Conduct, policy: DeployPolicy, *, same_epochs: bool = True
+) -> Iterator[Reason]:
+    """More dead letters than the old version has of the same rows, or had of as many others."""
+    expected = old.rows_dead if same_epochs else old.rows_dead / max(old.rows_in, 1) * new.rows_in
+    # Other rows are not all alike: chance is allowed for.
+    chance = 0.0 if same_epochs else 3 * expected**0.5
+    more = new.rows_dead - expected
+    if more > chance and not policy.dead_letters_max.covers(math.ceil(more), new.rows_in):
+        who = "with the old version" if same_epochs else "as before it would be"
         yield Reason(
             "dead-letters",
-            f"{gate.new.rows_dead:,} rows became dead letters, {gate.old.rows_dead:,} with the old version; "
+            f"{rows_text(new.rows_dead)} became dead letters, {who} {expected:,.0f}; "
             f"allowed are {policy.dead_letters_max} more",
         )
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 from penstock.control.gate.allowances import row_reasons
 from penstock.control.gate.conduct import Conduct
 from penstock.control.gate.judgement import Reason
 from penstock.control.gate.row_diff import RowDiff
-from penstock.control.gate.verdict import check_reasons, speed_reason
+from penstock.control.gate.verdict import check_reasons, dead_letter_reasons, speed_reason
 from penstock.control.policies import DeployPolicy
 
 __all__ = ["watch_judge"]
 
 _EPOCHS_LEAST = 5
 """Fewer say nothing about speed: the first epochs of a process are slow."""
+_STUCK_S = 30.0
+_STUCK_FACTOR = 20
 _BACKLOG_FACTOR = 2
 _BACKLOG_EPOCHS = 20
 
@@ -43,7 +44,7 @@ def watch_judge(
     return (
         *_errors(after),
         *check_reasons(beside, after, policy, same_epochs=same),
-        *_dead_letters(beside, after, policy, same_epochs=same),
+        *dead_letter_reasons(beside, after, policy, same_epochs=same),
         *_freshness(before, after, freshness_s),
         *_backlog(after),
         *_speed(before, after, hidden, policy),
@@ -59,25 +60,14 @@ def _errors(after: Conduct) -> Iterator[Reason]:
         yield Reason("error", f"the new version failed{times}{where}: {error.get('message') or 'nobody knows why'}")
 
 
-def _dead_letters(beside: Conduct, after: Conduct, policy: DeployPolicy, *, same_epochs: bool) -> Iterator[Reason]:
-    """More dead letters than the old version has of the same rows, or had of as many before."""
-    expected = beside.rows_dead if same_epochs else beside.rows_dead / max(beside.rows_in, 1) * after.rows_in
-    # Other rows are not all alike: chance is allowed for.
-    chance = 0.0 if same_epochs else 3 * expected**0.5
-    more = after.rows_dead - expected
-    if more > chance and not policy.dead_letters_max.covers(math.ceil(more), after.rows_in):
-        who = "the old version has" if same_epochs else "as before the cut it would be"
-        yield Reason("dead-letters", f"{after.rows_dead:,} rows became dead letters, {who} {expected:,.0f}")
-
-
 def _freshness(before: Conduct, after: Conduct, freshness_s: float | None) -> Iterator[Reason]:
-    """Results are older than was promised, and were not before."""
-    if freshness_s is None or after.result_age_s is None or after.result_age_s <= freshness_s:
+    """Results are older than was promised, and were not before; without a promise, than anybody would call alive."""
+    age_s, usual_s = after.result_age_s, before.result_age_s or 0.0
+    most_s = freshness_s if freshness_s is not None else max(_STUCK_S, _STUCK_FACTOR * usual_s)
+    if age_s is None or age_s <= most_s or usual_s > most_s:
         return
-    if before.result_age_s is None or before.result_age_s <= freshness_s:
-        yield Reason(
-            "freshness", f"the newest result is {after.result_age_s:,.1f} s old, promised are {freshness_s:,.1f} s"
-        )
+    why = f"promised are {freshness_s:,.1f} s" if freshness_s is not None else f"before it was {usual_s:,.1f} s"
+    yield Reason("freshness", f"the newest result is {age_s:,.1f} s old while input waits, {why}")
 
 
 def _backlog(after: Conduct) -> Iterator[Reason]:
