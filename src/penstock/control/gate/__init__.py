@@ -6,10 +6,9 @@ after the cut, `Receipt` says what it came to.
 
 from penstock.control.gate.allowances import share_text
 from penstock.control.gate.bounds import Bounds
-from penstock.control.gate.comparison import SinkComparison, diffs_of_report, epochs_of_report
+from penstock.control.gate.comparison import SinkComparison, diffs_of_report, epochs_of
 from penstock.control.gate.conduct import Conduct, conduct_of_facts, conduct_of_records
 from penstock.control.gate.differ import Differ
-from penstock.control.gate.evidence import gate_of, judged_cut, judged_watch
 from penstock.control.gate.judgement import Judgement, Reason
 from penstock.control.gate.receipts import (
     Accounting,
@@ -45,11 +44,8 @@ __all__ = [
     "conduct_of_facts",
     "conduct_of_records",
     "diffs_of_report",
-    "epochs_of_report",
-    "gate_of",
+    "epochs_of",
     "judge",
-    "judged_cut",
-    "judged_watch",
     "pause_at",
     "pause_ms",
     "receipt_of_facts",

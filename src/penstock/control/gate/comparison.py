@@ -10,7 +10,7 @@ from penstock.control.gate.bounds import Bounds
 from penstock.control.gate.differ import Differ
 from penstock.control.gate.row_diff import RowDiff
 
-__all__ = ["SinkComparison", "diffs_of_report", "epochs_of_report"]
+__all__ = ["SinkComparison", "diffs_of_report", "epochs_of"]
 
 
 class SinkComparison:
@@ -29,7 +29,6 @@ class SinkComparison:
     ) -> None:
         self._differs: dict[str, Differ] = {}
         self._bounds = bounds or Bounds()
-        self._epochs: tuple[int, int] | None = None
         for sink in dict.fromkeys((*old_keys, *new_keys)):
             old, new = old_keys.get(sink), new_keys.get(sink)
             key = tuple(old if old is not None else new if new is not None else ())
@@ -41,7 +40,6 @@ class SinkComparison:
 
     def feed(self, epoch: int, old: Mapping[str, Change], new: Mapping[str, Change]) -> None:
         """What both versions gave their sinks in an epoch; epochs in rising order."""
-        self._epochs = (self._epochs or (epoch, epoch))[0], epoch
         for sink in (*old, *new):
             self._differs.setdefault(sink, Differ(sink, (), self._bounds))
         for sink, differ in self._differs.items():
@@ -52,19 +50,16 @@ class SinkComparison:
         return {sink: differ.result() for sink, differ in self._differs.items()}
 
     def report(self) -> dict[str, Any]:
-        """The same as JSON values: `epochs` (first and last; None where none was fed) and `sinks`."""
-        return {
-            "epochs": None if self._epochs is None else list(self._epochs),
-            "sinks": {sink: diff.as_json() for sink, diff in self.diffs().items()},
-        }
+        """The same as JSON values."""
+        return {sink: diff.as_json() for sink, diff in self.diffs().items()}
 
 
 def diffs_of_report(report: Mapping[str, Any] | None) -> dict[str, RowDiff]:
     """Back from `SinkComparison.report`; nothing where there is none."""
-    return {sink: RowDiff.from_json(found) for sink, found in ((report or {}).get("sinks") or {}).items()}
+    return {sink: RowDiff.from_json(found) for sink, found in (report or {}).items()}
 
 
-def epochs_of_report(report: Mapping[str, Any] | None) -> tuple[int, int] | None:
-    """First and last epoch of a report; None where none was compared."""
-    epochs = (report or {}).get("epochs")
-    return (int(epochs[0]), int(epochs[-1])) if epochs else None
+def epochs_of(rows: Mapping[str, RowDiff]) -> tuple[int, int] | None:
+    """The first and the last epoch that any sink was compared in; None where there was none."""
+    spans = [diff.epochs for diff in rows.values() if diff.epochs is not None]
+    return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None

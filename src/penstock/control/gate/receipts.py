@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from penstock.control.gate.comparison import diffs_of_report, epochs_of_report
+from penstock.control.gate.comparison import diffs_of_report, epochs_of
 from penstock.control.gate.row_diff import RowDiff
 from penstock.ledger import EpochRecord
 
@@ -184,7 +184,7 @@ def receipt_of_facts(values: Mapping[str, Any], *, env: str) -> Receipt:
     cut, back = values.get("cut") or {}, values.get("back") or {}
     gate, watch, shadow = (values.get(name) or {} for name in ("gate", "watch", "shadow"))
     approval = values.get("approval") or {}
-    diff = gate.get("diff") or watch.get("diff")
+    compared, watched = (diffs_of_report(found.get("diff")) for found in (gate, watch))
     why = str(values.get("why") or "")
     bad = values.get("status") not in (None, "done", "running")
     reasons = [why] if bad and why else list(gate.get("reasons") or ()) if gate.get("forced") else []
@@ -202,13 +202,13 @@ def receipt_of_facts(values: Mapping[str, Any], *, env: str) -> Receipt:
         gap_ms=cut.get("gap_ms"),
         usual_gap_ms=cut.get("usual_gap_ms"),
         back_pause_ms=back.get("pause_ms"),
-        shadowed=epochs_of_report(gate.get("diff")) if shadow else None,
+        shadowed=epochs_of(compared) if shadow else None,
         cut_epoch=cut.get("from_epoch"),
-        watched=epochs_of_report(watch.get("diff")),
+        watched=epochs_of(watched),
         rows_lost=cut.get("rows_lost"),
         rows_duplicated=cut.get("rows_duplicated"),
         faults=tuple(cut.get("faults") or ()),
-        differences={sink: row_counts(found) for sink, found in diffs_of_report(diff).items()},
+        differences={sink: row_counts(diff) for sink, diff in (compared or watched).items()},
         state_rows_migrated=int(values.get("state_rows_migrated") or 0),
         checks_failed=dict((gate.get("new") or {}).get("checks_failed") or {}),
         who=str(values.get("asked_by") or ""),
