@@ -7,6 +7,7 @@ from penstock.control.inspecting import inspect_flow, source_schemas
 from penstock.control.ledgers import has_ledger, opened_ledger, read_ledger
 from penstock.control.loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
 from penstock.control.locks import flow_lock, lock_holder
+from penstock.control.policies import Extent, extent_of
 from penstock.control.project import (
     Environment,
     Project,
@@ -16,6 +17,10 @@ from penstock.control.project import (
     project_for,
 )
 from penstock.control.reset import Removal, plan_reset, reset_here
+from penstock.control.rollouts.asking import Asker, Intent, UndoPreview, begin_by_request, epochs_of, manner_of
+from penstock.control.rollouts.machine import Rollouts
+from penstock.control.rollouts.plans import Manner
+from penstock.control.rollouts.stages import Stage, plan_from_json, short
 from penstock.control.running import PreparedRun, locate, prepare, run_here
 from penstock.control.sql import LEDGER_VIEWS, QueryResult, SqlSession
 from penstock.control.supervising.crew import Crew
@@ -36,6 +41,7 @@ __all__ = [
     "LEDGER_VIEWS",
     "RUNNING",
     "WORKING",
+    "Asker",
     "Binding",
     "Bound",
     "Bundle",
@@ -43,30 +49,39 @@ __all__ = [
     "Crew",
     "Duty",
     "Environment",
+    "Extent",
     "FlowFile",
     "FlowStatus",
+    "Intent",
     "KnownVersion",
     "Limits",
     "LoadedFlow",
+    "Manner",
     "PreparedRun",
     "Project",
     "QueryResult",
     "Removal",
     "RestartPolicy",
+    "Rollouts",
     "Schedule",
     "Server",
     "ServerFacts",
     "Settings",
     "SqlSession",
+    "Stage",
     "TableFacts",
     "Target",
+    "UndoPreview",
     "Wisher",
     "bare_project",
+    "begin_by_request",
     "bind",
     "bundle_of",
     "bundles",
     "bytes_of",
     "environment_tables",
+    "epochs_of",
+    "extent_of",
     "find_flow",
     "find_project",
     "flow_folder",
@@ -84,9 +99,11 @@ __all__ = [
     "locate",
     "lock_holder",
     "make_bundle",
+    "manner_of",
     "member_values",
     "next_us",
     "opened_ledger",
+    "plan_from_json",
     "plan_reset",
     "prepare",
     "project_for",
@@ -95,6 +112,7 @@ __all__ = [
     "read_server",
     "reset_here",
     "run_here",
+    "short",
     "source_schemas",
     "version_environment",
     "version_manifest",

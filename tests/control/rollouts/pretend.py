@@ -18,7 +18,7 @@ from penstock.connect import Change
 from penstock.control.rollouts.driver import Driver
 from penstock.control.rollouts.opening import NOTHING
 from penstock.control.rollouts.plans import Ask, Manner, Situation, build_plan
-from penstock.control.rollouts.stages import to_json
+from penstock.control.rollouts.stages import plan_to_json
 from penstock.control.rollouts.world import Evidence, Launch
 from penstock.control.supervising.ends import End, Outcome
 from penstock.control.supervising.standing import is_leader
@@ -201,7 +201,8 @@ class Machine:
     def judge(self, evidence: Evidence) -> Mapping[str, Any]:
         """Passed where nothing differs."""
         different = (evidence.diff or {}).get("different", 0)
-        return {"passed": not different, "reasons": [f"{different} epochs differ"] if different else []}
+        reasons = [f"{different} epochs differ"] if different else []
+        return {"passed": not different, "reasons": reasons, "diff": evidence.diff}
 
     def judge_watch(self, evidence: Evidence) -> Mapping[str, Any]:
         """What the test says."""
@@ -271,6 +272,7 @@ class Machine:
             "state": process.state,
             "generation": process.generation,
             "epoch": process.epoch,
+            "counted_epoch": process.epoch,
             "lag": 0 if standing is None else max(0, standing.last_epoch - process.epoch),
             "start_epoch": process.start_epoch,
             "beat_us": self.clock.now_us(),
@@ -448,7 +450,7 @@ class Machine:
         name = f"{kind}-{len(self.ledger.operations.deployments()) + 1}"
         old = "" if standing is None else standing.version
         self.ledger.operations.begin_deployment(
-            Deployment(name, FLOW, kind, old, getattr(ask, "version", ""), to_json(plan), who=who)
+            Deployment(name, FLOW, kind, old, getattr(ask, "version", ""), plan_to_json(plan), who=who)
         )
         return name
 

@@ -386,7 +386,7 @@ def _killed_at_each(build: Build, story: str, *, every: int) -> None:
 @pytest.mark.parametrize("story", STORIES)
 def test_a_server_may_die_at_a_deed(build: Build, story: str) -> None:
     """Before it or after it: the deployment comes to the same end, and all is whole."""
-    _killed_at_each(build, story, every=7)
+    _killed_at_each(build, story, every=11)
 
 
 @pytest.mark.soak

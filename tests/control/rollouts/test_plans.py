@@ -38,8 +38,8 @@ from penstock.control.rollouts.stages import (
     Start,
     Verdict,
     Watch,
-    from_json,
-    to_json,
+    plan_from_json,
+    plan_to_json,
 )
 from penstock.errors import ConfigError, LedgerError
 from penstock.ledger import Savepoint as RestorePoint
@@ -242,12 +242,12 @@ EVERY_STAGE: tuple[Stage, ...] = (
 def test_every_stage_comes_back_from_json_as_it_was() -> None:
     """The ledger keeps plans as JSON values; each stage says in a line what it does."""
     assert {type(stage) for stage in EVERY_STAGE} == set(STAGES.values())
-    assert from_json(to_json(EVERY_STAGE)) == EVERY_STAGE
+    assert plan_from_json(plan_to_json(EVERY_STAGE)) == EVERY_STAGE
     assert all(stage.text() for stage in EVERY_STAGE)
 
 
 def test_a_plan_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
     """Unknown fields are passed over; an unknown stage is an error, because nobody could carry it out."""
-    assert from_json([{"stage": "watch", "seconds": 5.0, "moon": "full"}]) == (Watch(5.0),)
+    assert plan_from_json([{"stage": "watch", "seconds": 5.0, "moon": "full"}]) == (Watch(5.0),)
     with pytest.raises(LedgerError, match="'teleport'"):
-        from_json([{"stage": "teleport"}])
+        plan_from_json([{"stage": "teleport"}])

@@ -138,7 +138,7 @@ def test_a_server_may_die_at_a_deed_of_an_undo(spoilt: Any) -> None:
     machine, good = spoilt()
     whole = Fuse()
     assert asked(machine, Undo(good, OLD), "undo", fuse=whole).status is DONE
-    for place in range(2, whole.count + 1, 5):
+    for place in range(2, whole.count + 1, 9):
         machine, good = spoilt()
         fuse = Fuse(place)
         found = asked(machine, Undo(good, OLD), "undo", fuse=fuse)

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,15 @@ from penstock.control.rollouts.plans import (
     build_plan,
     starting_point,
 )
-from penstock.control.rollouts.stages import Gate, Stage, Watch, short, to_json
+from penstock.control.rollouts.stages import Gate, Stage, Watch, plan_to_json, short
 from penstock.control.rollouts.targets import TakenBack, Target, resolve_target, taken_back, version_runs
 from penstock.control.supervising.standing import is_leader
 from penstock.control.version_environments import python_of
-from penstock.errors import ConfigError, FlowBusy, PenstockError
+from penstock.errors import ConfigError, DefinitionError, FlowBusy
 from penstock.flow import duration_us
 from penstock.ledger import Deployment, DeploymentStatus, Event, Ledger, Member, check_flow_name
 
-__all__ = ["Asker", "Intent", "UndoPreview", "manner_of", "options_manner", "situation_of"]
+__all__ = ["Asker", "Intent", "UndoPreview", "begin_by_request", "epochs_of", "manner_of", "situation_of"]
 
 _LOOK_EVERY_S = 0.05
 _MOST_EPOCHS = 100_000
@@ -304,7 +305,7 @@ class Asker:
             intent.kind,
             intent.old_version,
             intent.ask.version,
-            to_json(intent.plan),
+            plan_to_json(intent.plan),
             who=self._who,
             why=self._why,
             made_us=self._clock.now_us(),
@@ -385,22 +386,69 @@ class Asker:
         )
 
 
-def options_manner(policy: DeployPolicy, options: Mapping[str, Any], why: str) -> Manner:
-    """The manner that a request's options ask for, by the names of the command line. Raises ConfigError."""
-    known = {"shadow", "watch", "auto_approve", "force"}
-    wrong = sorted(set(options) - known)
-    if wrong:
-        raise ConfigError(f"unknown options: {', '.join(wrong)}", hint=f"known: {', '.join(sorted(known))}")
+def begin_by_request(environment: Environment, ledger: Ledger, clock: Clock) -> Callable[..., Deployment]:
+    """What begins handovers for who asks by REST: a function of flow, kind, version, options, who and why.
+
+    Options have the names of the command line's. A deploy needs a version that was kept. Raises ConfigError, FlowBusy.
+    """
+
+    def begin(flow: str, kind: str, version: str | None, options: Mapping[str, Any], who: str, why: str) -> Deployment:
+        asker = Asker(ledger, environment, clock, who=who, why=why)
+        given = dict(options)
+        intent = _requested(asker, environment, flow, kind, version, given, why)
+        if given:
+            raise ConfigError(
+                f"{kind} has no option {', '.join(sorted(given))}", flow=flow, hint=f"penstock {kind} --help"
+            )
+        if not intent.plan and intent.said_to is None:
+            raise ConfigError(f"there is nothing to {kind}", flow=flow, state_left="nothing was changed")
+        return asker.begin(intent)
+
+    return begin
+
+
+def _requested(
+    asker: Asker,
+    environment: Environment,
+    flow: str,
+    kind: str,
+    version: str | None,
+    given: dict[str, Any],
+    why: str,
+) -> Intent:
+    """The intent of a request; takes the options that it knows out of `given`."""
+    if kind == "rollback":
+        return asker.rollback(flow, version)
+    if kind == "replay":
+        first, last = epochs_of(str(given.pop("epochs", "")))
+        out = given.pop("out", None)
+        place = None if out is None else Path(str(out))
+        return asker.replay(flow, first, last, version=version, out=place, environment=given.pop("into", None))
+    if kind not in ("deploy", "undo"):
+        raise ConfigError(f"there is no {kind!r}", flow=flow, hint="kinds: deploy, rollback, undo, replay")
     try:
-        shadow = None if options.get("shadow") is None else extent_of(options["shadow"])
-        watch_s = None if options.get("watch") is None else duration_us(str(options["watch"]), what="watch") / 1e6
-    except (ValueError, PenstockError) as error:
-        raise ConfigError(f"an option is wrong: {error}") from error
-    return manner_of(
-        policy,
-        shadow=shadow,
-        watch_s=watch_s,
-        auto_approve=bool(options.get("auto_approve")),
-        force=bool(options.get("force")),
-        why=why,
-    )
+        shadow, watch = given.pop("shadow", None), given.pop("watch", None)
+        manner = manner_of(
+            environment.deploy,
+            shadow=None if shadow is None else extent_of(shadow),
+            watch_s=None if watch is None else duration_us(str(watch), what="watch") / 1e6,
+            auto_approve=bool(given.pop("auto_approve", False)),
+            force=bool(given.pop("force", False)),
+            why=why,
+        )
+    except (ValueError, DefinitionError) as error:
+        raise ConfigError(f"an option is wrong: {error}", flow=flow) from error
+    if kind == "undo":
+        return asker.undo(asker.preview_undo(flow, str(given.pop("to", "")), version=version), flow, manner)
+    if version is None:
+        raise ConfigError("which version is to be deployed?", flow=flow, hint=f"penstock versions {flow} lists them")
+    return asker.deploy(flow, bundle_of(environment, flow, version).id, manner)
+
+
+def epochs_of(text: str) -> tuple[int, int]:
+    """`A..B` or `A`. Raises ConfigError that shows the form."""
+    found = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text.strip())
+    if found is None:
+        raise ConfigError(f"{text!r} is no range of epochs", hint="write for example --epochs 100..200")
+    first = int(found[1])
+    return first, int(found[2] or first)

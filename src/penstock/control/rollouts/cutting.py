@@ -84,6 +84,7 @@ def hand_over(h: Handover, key: str, member: Member, *, before: str, rewrite_fir
             former=None if leader is None or leader.id == member.id else leader.id,
             version=member.version,
             epoch=standing.last_epoch,
+            backlog_rows=None if leader is None else leader.facts.get("backlog_rows"),
             asks=int(known.get("asks", 0)) + 1,
             rewrite=_rewrite(h, key, member, rewrite_first, leader),
         )

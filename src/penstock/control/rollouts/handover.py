@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
 from penstock.clock import Clock
-from penstock.control.rollouts.stages import Cut, Stage, from_json, short
+from penstock.control.rollouts.stages import Cut, Stage, plan_from_json, short
 from penstock.control.rollouts.world import Comparison, Outputs, World
 from penstock.control.supervising.crew import is_of
 from penstock.control.supervising.ends import Outcome as End
@@ -85,7 +85,7 @@ class Handover:
         self.deployment = deployment
         self.memory = memory
         self.flow = deployment.flow
-        self.plan = from_json(deployment.plan)
+        self.plan = plan_from_json(deployment.plan)
         self.facts: dict[str, Any] = dict(deployment.facts)
         self.now_us = clock.now_us()
         self.look()

@@ -16,6 +16,7 @@ __all__ = ["approve", "compare", "feed", "gate", "into", "keep", "shadow"]
 STEP_S = 0.05
 """How long one step may compare: the server has other things to do."""
 ALONE_S = 30.0
+COUNTED_S = 10.0
 CHORE_S = 3_600.0
 
 
@@ -79,34 +80,55 @@ def feed(h: Handover, phase: str, first: int, *, old: Member | None, new: Member
 
 def gate(h: Handover, stage: Gate) -> Outcome:
     """Put the evidence together and judge it; whether that is enough is for `approve` to say."""
-    lost = h.lost()
-    if lost is not None:
-        return lost
+    unfit = h.unfit()
+    if unfit is not None:
+        return unfit
     old, new = h.leader(), h.member("new")
+    assert new is not None, "it is fit, so it is there"
     diff = None
+    first = int(h.fact("savepoint").get("epoch", 0)) + 1
     if h.stage(Shadow) is not None:
-        first = int(h.fact("savepoint").get("epoch", 0)) + 1
         before = h.memory.compared
         compared = feed(h, Shadow.name, first, old=old, new=new)
         if compared < int(h.fact(Shadow.name).get("compared", 0)) and compared > before:
             return Stay()  # another server compared more already: this one catches up first
         diff = None if h.memory.comparison is None else h.memory.comparison.report()
-    judged = h.world.judge(Evidence(h.flow, diff, old, new))
-    h.note(stage.name, **judged, diff=diff, forced=stage.force, why=stage.why)
+    upto = int(new.facts.get("counted_epoch") or 0)
+    if h.standing is not None and upto > h.standing.last_epoch and h.waited_s(stage.name) < COUNTED_S:
+        return Stay()  # both are judged by the same epochs, and the leader has not committed the last one yet
+    approval = h.stage(Approve)
+    evidence = Evidence(
+        h.flow,
+        h.version,
+        new.version,
+        h.now_us,
+        h.facts,
+        diff=diff,
+        old=old,
+        new=new,
+        approve="policy" if approval is None else approval.by,
+        before=h.ledger.epochs(h.flow, first=first, last=upto) if upto >= first else (),
+    )
+    h.note(stage.name, **h.world.judge(evidence), forced=stage.force, why=stage.why)
     return Go()
 
 
 def approve(h: Handover, stage: Approve) -> Outcome:
-    """The policy says yes where the gate passed; a person says it in the ledger, as the fact `approval`."""
+    """The policy says yes where the gate passed; a person says it in the ledger, as the fact `approval`.
+
+    What is final can't be waved through, by nobody; what is not, is by `force`.
+    """
     unfit = h.unfit() if h.stage(Follow) is not None else None
     if unfit is not None:
         return unfit
     judged = h.fact(Gate.name)
-    passed = bool(judged.get("passed", True)) or bool(judged.get("forced"))
+    reasons = list(judged.get("reasons", ())) or ["the gate did not pass"]
+    final = any(detail.get("final") for detail in judged.get("details", ()))
+    passed = not final and (bool(judged.get("passed", True)) or bool(judged.get("forced")))
+    if final or (not passed and stage.by == "policy"):
+        return refused(reasons)
     if passed and stage.by != "person":
         return Go()
-    if stage.by == "policy":
-        return refused(list(judged.get("reasons", ())) or "the gate did not pass")
     answer = h.fact("approval")
     if answer:
         who, why = answer.get("who") or "somebody", answer.get("why")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from statistics import median
+from collections.abc import Mapping
 from typing import Any
 
+from penstock.control.gate import accounting, pause_at
 from penstock.control.rollouts.cutting import BACK
 from penstock.control.rollouts.handover import Handover
 from penstock.control.rollouts.stages import (
@@ -22,11 +21,12 @@ from penstock.control.rollouts.stages import (
     Shadow,
     Watch,
 )
-from penstock.ledger import DeploymentStatus, EpochRecord
+from penstock.ledger import DeploymentStatus
 
 __all__ = ["receipt"]
 
 BEFORE = 50
+AROUND = 20
 
 
 def receipt(h: Handover, status: DeploymentStatus) -> dict[str, Any]:
@@ -92,24 +92,14 @@ def _handed(h: Handover, fact: Mapping[str, Any]) -> dict[str, Any]:
         return {**found, "rewritten_from": rewrite["fields"]["first"], "uncorrected": fact.get("uncorrected") or {}}
     if first is None:
         return found
-    before = [one for one in records if one.epoch < first.epoch]
-    gaps = [(later.committed_us - one.committed_us) / 1000 for one, later in pairwise(before)]
-    usual_ms = median(gaps) if gaps else 0.0
-    gap_ms = (first.committed_us - before[-1].committed_us) / 1000 if before else 0.0
+    pause = pause_at(records, first.epoch)
+    account = accounting([one for one in records if abs(one.epoch - first.epoch) <= AROUND])
     return {
         **found,
-        "gap_ms": round(gap_ms, 3),
-        "usual_gap_ms": round(usual_ms, 3),
-        "pause_ms": round(max(0.0, gap_ms - usual_ms), 3),
-        **_continuity([*before[-1:], first]),
+        "pause_ms": None if pause is None else pause.pause_ms,
+        "gap_ms": None if pause is None else pause.gap_ms,
+        "usual_gap_ms": None if pause is None else pause.usual_ms,
+        "rows_lost": account.rows_lost,
+        "rows_duplicated": account.rows_duplicated,
+        "faults": list(account.faults),
     }
-
-
-def _continuity(records: Sequence[EpochRecord]) -> dict[str, Any]:
-    """Rows that fell between two epochs, or into both, as their offset ranges say: there are none if ranges meet."""
-    for one, later in pairwise(records):
-        for source, taken in later.plan.ranges.items():
-            left = one.plan.ranges.get(source)
-            if later.epoch != one.epoch + 1 or (left is not None and left.get("end") != taken.get("start")):
-                return {"rows_lost": None, "rows_duplicated": None, "ranges": {"before": left, "after": taken}}
-    return {"rows_lost": 0, "rows_duplicated": 0}

@@ -34,9 +34,9 @@ __all__ = [
     "Start",
     "Verdict",
     "Watch",
-    "from_json",
+    "plan_from_json",
+    "plan_to_json",
     "short",
-    "to_json",
 ]
 
 SHORT = 12
@@ -336,7 +336,7 @@ STAGES: Mapping[str, type[Stage]] = {
 """Every kind of stage by its name."""
 
 
-def to_json(plan: Sequence[Stage]) -> list[dict[str, Any]]:
+def plan_to_json(plan: Sequence[Stage]) -> list[dict[str, Any]]:
     """A plan as JSON values, as the ledger keeps it."""
     return [{"stage": stage.name, **_plain(asdict(stage))} for stage in plan]
 
@@ -345,8 +345,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def from_json(values: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
-    """The plan that `to_json` wrote. Fields of a newer version are passed over. Raises LedgerError."""
+def plan_from_json(values: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
+    """The plan that `plan_to_json` wrote. Fields of a newer version are passed over. Raises LedgerError."""
     return tuple(_stage(value) for value in values)
 
 

@@ -107,7 +107,9 @@ def _down(h: Handover, stage: Watch) -> str | None:
 
 def _keep_hidden(h: Handover, made: Cut) -> None:
     """See that the way back is warm: a hidden process that died is started again, once, and the receipt says so."""
-    if h.member("old") is not None:
+    hidden = h.member("old")
+    if hidden is not None:
+        _note_base(h, hidden)
         return
     lost = h.dead("old")
     if lost is None and h.member("again") is None and h.fact(Cut.name).get("former") is None:
@@ -133,10 +135,29 @@ def _judged(h: Handover, stage: Watch, *, last: bool) -> str | None:
     at = int(h.fact(Cut.name).get("epoch", 0))
     compared = feed(h, stage.name, at + 1, old=hidden, new=leader)
     diff = None if h.memory.comparison is None else h.memory.comparison.report()
-    before = h.ledger.epochs(h.flow, first=max(1, at - RECORDS), last=at)
-    since = h.ledger.epochs(h.flow, first=at + 1, limit=RECORDS, newest=True)
-    judged = h.world.judge_watch(Evidence(h.flow, diff, hidden, leader, before, since))
+    evidence = Evidence(
+        h.flow,
+        h.deployment.old_version,
+        h.version,
+        h.now_us,
+        h.facts,
+        diff=diff,
+        old=hidden,
+        new=leader,
+        before=h.ledger.epochs(h.flow, first=max(1, at - RECORDS), last=at),
+        since=h.ledger.epochs(h.flow, first=at + 1, limit=RECORDS, newest=True),
+        cut_us=h.fact(Cut.name).get("taken_us"),
+    )
+    judged = h.world.judge_watch(evidence)
     h.note(stage.name, compared=compared, judged=judged, diff=diff)
     if judged.get("passed", True):
         return None
     return "; ".join(judged.get("reasons", ())) or "it does worse than the old version"
+
+
+def _note_base(h: Handover, hidden: Member) -> None:
+    """What the hidden process had counted when it stepped down: from there on its counts are of the same epochs."""
+    facts = hidden.facts
+    if facts.get("role") == "following" and (h.fact("hidden").get("base") or {}).get("member") != hidden.id:
+        names = ("counted_epoch", "rows_in", "rows_out", "rows_late", "rows_dead", "checks_failed")
+        h.note("hidden", base={"member": hidden.id, **{name: facts.get(name) for name in names}})

@@ -58,17 +58,24 @@ class Comparison(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a judgement rests on. `diff`: a report of a `Comparison`. `old`, `new`: the facts of both members.
+    """What a judgement rests on. `facts`: those of the deployment. `diff`: a report of a `Comparison`.
 
-    `before`, `since`: records of the old version before the cut and of the new one after it (in the watch only).
+    `old`, `new`: both members. `approve`: who says yes, as `Approve.by`. `before`: records of the old version, at the
+    gate those of the epochs that the new one has done too; `since`: records since the cut, at `cut_us`.
     """
 
     flow: str
+    old_version: str
+    new_version: str
+    now_us: int
+    facts: Mapping[str, Any]
     diff: Mapping[str, Any] | None = None
     old: Member | None = None
     new: Member | None = None
+    approve: str = "policy"
     before: Sequence[EpochRecord] = field(default=())
     since: Sequence[EpochRecord] = field(default=())
+    cut_us: int | None = None
 
 
 class World(Protocol):
@@ -106,7 +113,7 @@ class World(Protocol):
         ...
 
     def judge(self, evidence: Evidence) -> Mapping[str, Any]:
-        """Whether a cut may be made by the policy: `passed`, `reasons`, and what else is known."""
+        """Whether a cut may be made by the policy: `passed`, `reasons`, `needs_person`, and what else is known."""
         ...
 
     def judge_watch(self, evidence: Evidence) -> Mapping[str, Any]:
