@@ -139,6 +139,8 @@ class SystemProcesses:
                 hint="look at the free memory, the number of processes, and the permissions of that file",
             ) from error
         with contextlib.suppress(OSError):
+            # A hung process is ended by SIGABRT, which shows where it hung; gigabytes of a core dump show no more.
+            resource.prlimit(child.pid, resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
             Path(f"/proc/{child.pid}/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
         self._children[child.pid] = child
         self._descriptors[child.pid] = os.pidfd_open(child.pid)
