@@ -21,7 +21,7 @@ from penstock.control.gate import (
     judge,
     watch_judge,
 )
-from penstock.control.gate.comparison import diffs_of_report, epochs_of
+from penstock.control.gate.comparison import diffs_of_report, epochs_compared
 from penstock.control.policies import ALL_SINKS, Allowance, DeployPolicy, Extent
 
 EQUAL = RowDiff("out", rows_old=1000, rows_new=1000, equal=1000, epochs=(1, 100))
@@ -299,7 +299,7 @@ def test_a_comparison_of_all_sinks() -> None:
     report = json.loads(json.dumps(found.report()))
     diffs = diffs_of_report(report)
 
-    assert epochs_of(diffs) == (3, 4)
+    assert epochs_compared(diffs) == (3, 4)
     assert diffs == found.diffs()
     assert (diffs["a"].equal, diffs["a"].in_new, diffs["gone"].in_new, diffs["other"].only_new) == (2, True, False, 2)
     assert diffs["b"].limits == ("its key was none and is id: rows can't be compared",)

@@ -6,7 +6,7 @@ after the cut, `Receipt` says what it came to.
 
 from penstock.control.gate.allowances import share_text
 from penstock.control.gate.bounds import Bounds
-from penstock.control.gate.comparison import SinkComparison, diffs_of_report, epochs_of
+from penstock.control.gate.comparison import SinkComparison, diffs_of_report, epochs_compared
 from penstock.control.gate.conduct import Conduct, conduct_of_facts, conduct_of_records
 from penstock.control.gate.differ import Differ
 from penstock.control.gate.judgement import Judgement, Reason
@@ -44,7 +44,7 @@ __all__ = [
     "conduct_of_facts",
     "conduct_of_records",
     "diffs_of_report",
-    "epochs_of",
+    "epochs_compared",
     "judge",
     "pause_at",
     "pause_ms",

@@ -10,7 +10,7 @@ from penstock.control.gate.bounds import Bounds
 from penstock.control.gate.differ import Differ
 from penstock.control.gate.row_diff import RowDiff
 
-__all__ = ["SinkComparison", "diffs_of_report", "epochs_of"]
+__all__ = ["SinkComparison", "diffs_of_report", "epochs_compared"]
 
 
 class SinkComparison:
@@ -59,7 +59,7 @@ def diffs_of_report(report: Mapping[str, Any] | None) -> dict[str, RowDiff]:
     return {sink: RowDiff.from_json(found) for sink, found in (report or {}).items()}
 
 
-def epochs_of(rows: Mapping[str, RowDiff]) -> tuple[int, int] | None:
+def epochs_compared(rows: Mapping[str, RowDiff]) -> tuple[int, int] | None:
     """The first and the last epoch that any sink was compared in; None where there was none."""
     spans = [diff.epochs for diff in rows.values() if diff.epochs is not None]
     return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None

@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from penstock.control.gate.comparison import diffs_of_report, epochs_of
+from penstock.control.gate.comparison import diffs_of_report, epochs_compared
 from penstock.control.gate.row_diff import RowDiff
 from penstock.ledger import EpochRecord
 
@@ -202,9 +202,9 @@ def receipt_of_facts(values: Mapping[str, Any], *, env: str) -> Receipt:
         gap_ms=cut.get("gap_ms"),
         usual_gap_ms=cut.get("usual_gap_ms"),
         back_pause_ms=back.get("pause_ms"),
-        shadowed=epochs_of(compared) if shadow else None,
+        shadowed=epochs_compared(compared) if shadow else None,
         cut_epoch=cut.get("from_epoch"),
-        watched=epochs_of(watched),
+        watched=epochs_compared(watched),
         rows_lost=cut.get("rows_lost"),
         rows_duplicated=cut.get("rows_duplicated"),
         faults=tuple(cut.get("faults") or ()),
