@@ -20,6 +20,7 @@ from penstock.engine import (
     Probe,
     RunOptions,
     Spill,
+    SpillReader,
     StopSignal,
     Tally,
     claim,
@@ -61,6 +62,8 @@ class Place:
     build: Callable[[int], Definition] = sums
     clock: Clock = field(default_factory=SystemClock)
     epoch_rows: int = 10
+    ends: bool = False
+    """Whether the input has an end."""
     opened: list[tuple[Computation, Assembly, Ledger]] = field(default_factory=list)
     spills: list[Spill] = field(default_factory=list)
 
@@ -85,7 +88,7 @@ class Place:
         post = Post(definition.name, version, ledger, store, options, self.clock, patience, probe, stop, tally)
         assembly = Assembly(
             definition,
-            {"rows": ps.files(str(self.input), schema=SCHEMA, tail=True), "out": self.sink},
+            {"rows": ps.files(str(self.input), schema=SCHEMA, tail=not self.ends), "out": self.sink},
             folder=self.folder / "steps",
             root=self.folder,
             clock=self.clock,
@@ -116,6 +119,11 @@ class Place:
     def stand_by(self, factor: int) -> Follower:
         """A standby of the version that leads."""
         return stand_by(*self.process(factor))
+
+    def reader(self, follower: Follower) -> SpillReader:
+        """What a follower spilled."""
+        assert follower.spill is not None
+        return SpillReader(follower.spill.folder)
 
     def take_over(self, follower: Follower) -> Leader:
         """Let a follower take over from whoever leads."""

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, time
+from datetime import date, time, timedelta
 from typing import Any
 
 import polars as pl
@@ -122,11 +122,13 @@ def signature_of(step: str, kind: str, message: str) -> str:
 
 
 def row_json(row: Mapping[str, Any]) -> str:
-    """A row as JSON text; values that JSON does not know become text, times that of ISO 8601."""
-    return json.dumps(dict(row), default=_value_text, ensure_ascii=False)
+    """A row as JSON text; values that JSON does not know become text, times that of ISO 8601, spans microseconds."""
+    return json.dumps(dict(row), default=_plain_value, ensure_ascii=False)
 
 
-def _value_text(value: object) -> str:
+def _plain_value(value: object) -> str | int:
     if isinstance(value, date | time):  # a datetime is a date
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return value // timedelta(microseconds=1)
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

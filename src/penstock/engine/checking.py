@@ -54,6 +54,7 @@ def checked(
             epoch.check(f"{step.name}: {check.name}", passed=0, failed=0)
         return frame
     good = pl.Series([True]).new_from_index(0, frame.height)
+    fallen: dict[int, str] = {}
     for check in operation.checks:
         kept = _verdicts(check, frame, step.name)
         failed = frame.height - int(kept.sum())
@@ -70,10 +71,11 @@ def checked(
                 hint='mend the data or the flow and run again, or let the check count only: on_fail="warn"',
             )
         if operation.on_fail == "dead_letter":
-            bad = (good & ~kept).arg_true()
-            for row, offset in zip(frame[bad].iter_rows(named=True), offsets(bad.to_list()), strict=True):
-                epoch.dead_row(step.name, f"does not keep {check.name}", row_json(row), offset)
+            fallen |= dict.fromkeys((good & ~kept).arg_true().to_list(), f"does not keep {check.name}")
             good &= kept
+    places = sorted(fallen)
+    for place, offset in zip(places, offsets(places), strict=True):
+        epoch.dead_row(step.name, fallen[place], row_json(frame.row(place, named=True)), offset)
     return frame.filter(good) if operation.on_fail == "dead_letter" else frame
 
 

@@ -22,6 +22,7 @@ from penstock.engine.options import RunOptions, StopSignal
 from penstock.engine.patience import Patience
 from penstock.engine.planning import Planner
 from penstock.engine.points import Probe
+from penstock.engine.redrive import in_order
 from penstock.engine.spill import Spill
 from penstock.engine.tally import Tally
 from penstock.errors import ConnectorError, Fenced, LedgerError
@@ -135,9 +136,11 @@ class Leader:
             if self.paused or self._is_over():
                 return self._rest(self.paused)
             self.plan = self._redrive() or self._next()
-            if self.plan is None:
-                if self._has_ended() or self._is_drained():
+            if self.plan is None and (self._has_ended() or self._is_drained()):
+                self.plan = self._redrive(now=True)  # before the end: the next run may be far away
+                if self.plan is None:
                     return Outcome.OVER
+            if self.plan is None:
                 return self._rest(idle=True)
             self.post.ledger.plan(self.post.flow, self.generation, self.plan)
             self.post.probe("planned", self.plan.epoch)
@@ -231,12 +234,14 @@ class Leader:
     def _is_redrive_due(self) -> bool:
         return self.post.clock.stopwatch_s() - self._redrive_looked_s >= _REDRIVE_EVERY_S
 
-    def _redrive(self) -> EpochPlan | None:
-        """An epoch for the dead letters that somebody wants to be tried again."""
-        if not self._is_redrive_due():
+    def _redrive(self, *, now: bool = False) -> EpochPlan | None:
+        """An epoch for the dead letters that somebody wants to be tried again; `now`: whenever it was looked last."""
+        if not (now or self._is_redrive_due()):
             return None
-        self._redrive_looked_s = self.post.clock.stopwatch_s()
-        letters = self.post.ledger.waiting_redrives(self.post.flow)
+        waiting = self.post.ledger.waiting_redrives(self.post.flow)
+        letters = in_order(waiting, self.computation.assembly.definition)
+        if len(letters) == len(waiting):  # else the others are next, at once
+            self._redrive_looked_s = self.post.clock.stopwatch_s()
         return self.planner.redrive(self.computation.last, letters) if letters else None
 
     def _is_over(self) -> bool:

@@ -73,7 +73,7 @@ class Program:
         before: Mapping[str, int | None],
         after: Mapping[str, int | None],
         epoch: Epoch,
-        redriven: Mapping[str, pl.DataFrame] | None = None,
+        redriven: Mapping[str, Rows] | None = None,
     ) -> dict[str, Change]:
         """Run one epoch: the rows of each read and their watermarks before and after, to what each sink gets.
 
@@ -209,7 +209,7 @@ def _with_redriven(
     step: Step,
     reads: Mapping[str, Rows],
     values: Mapping[str, _Value],
-    redriven: Mapping[str, pl.DataFrame],
+    redriven: Mapping[str, Rows],
     epoch: Epoch,
 ) -> tuple[Mapping[str, Rows], Mapping[str, _Value]]:
     """What was read and what the steps before gave, as this step sees it."""
@@ -217,10 +217,15 @@ def _with_redriven(
     if extra is None:
         return reads, values
     if not step.inputs:
-        return {**reads, step.name: Rows(pl.concat([reads[step.name].collect(epoch), extra]))}, values
+        return {**reads, step.name: _behind(reads[step.name].collect(epoch), extra)}, values
     parent = values[step.inputs[0]]
     batch = parent.batch(epoch)
-    return reads, {**values, step.inputs[0]: _Value(Rows(pl.concat([batch.rows, extra])), parent.retracted)}
+    return reads, {**values, step.inputs[0]: _Value(_behind(batch.rows, extra), parent.retracted)}
+
+
+def _behind(rows: pl.DataFrame, extra: Rows) -> Rows:
+    """Rows, and dead letters that are tried again behind them. Which letter is which is known of letters alone."""
+    return Rows(pl.concat([rows, extra.frame])) if rows.height else Rows(extra.frame, extra.origin)
 
 
 def _quiet(epoch: Epoch) -> Epoch:

@@ -12,10 +12,10 @@ from penstock.connect import PartitionRead, Source
 from penstock.engine.background import Background, one_thread
 from penstock.engine.batch import Epoch
 from penstock.engine.rows import Origin, Rows
-from penstock.flow import PROCESSING_TIME, ops
+from penstock.flow import PROCESSING_TIME, Step, ops
 from penstock.ledger import EpochPlan
 
-__all__ = ["Reader", "Reads"]
+__all__ = ["Reader", "Reads", "rows_of", "with_processing_time"]
 
 Reads = Mapping[str, Sequence[PartitionRead]]
 """By read step: what its partitions gave."""
@@ -58,19 +58,25 @@ def rows_of(reads: Reads, plan: EpochPlan, analysis: Analysis, epoch: Epoch) -> 
     for step in analysis.definition.reads:
         schema = analysis.steps[step.name].schema
         parts = reads.get(step.name, ())
-        timed = isinstance(step.operation, ops.Read) and step.operation.event_time == PROCESSING_TIME
         frames = [part.frame for part in parts if part.frame.height]
         for part in parts:
             for reject in part.rejects:
                 place = {"source": step.name, "partition": reject.partition, "offset": reject.offset}
                 epoch.dead_row(step.name, reject.error, reject.raw, place)
         frame = pl.concat(frames, rechunk=False) if frames else schema.to_frame()
-        if timed and frames:
-            now = pl.lit(epoch.now_us, pl.Int64).cast(pl.Datetime("us")).alias(PROCESSING_TIME)
-            frame = frame.with_columns(now)
+        if frames:
+            frame = with_processing_time(step, frame, epoch)
         origin = None
         if frames:
             heights = tuple((part.partition, part.frame.height) for part in parts)
             origin = Origin(step.name, heights, plan.ranges[step.name])
         rows[step.name] = Rows(frame.select(schema.names()), origin)
     return rows
+
+
+def with_processing_time(step: Step, frame: pl.DataFrame, epoch: Epoch) -> pl.DataFrame:
+    """The rows with the time of the epoch, where that is the event time of the read step."""
+    if not isinstance(step.operation, ops.Read) or step.operation.event_time != PROCESSING_TIME:
+        return frame
+    now = pl.lit(epoch.now_us, pl.Int64).cast(pl.Datetime("us")).alias(PROCESSING_TIME)
+    return frame.with_columns(now)

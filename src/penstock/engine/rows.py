@@ -7,7 +7,8 @@ raises, the chain is done again step by step, and the rows that raise are isolat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,20 @@ class Transform:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the rows of a frame were read: by source, the partitions with their number of rows and their range."""
+    """Where the rows of a frame were read: by source, the partitions with their number of rows and their range.
+
+    `letters`: they are dead letters of these ids, which are tried again.
+    """
 
     source: str
     partitions: tuple[tuple[str, int], ...]
     planned: Mapping[str, Any]
+    letters: tuple[int, ...] = ()
 
     def offset(self, row: int) -> dict[str, Any]:
         """The address of a row: its place in the range of its partition. The same range read again gives it again."""
+        if row < len(self.letters):
+            return {"letter": self.letters[row]}
         for partition, height in self.partitions:
             if row < height:
                 return self.range(partition) | {"row": row}
@@ -55,6 +62,8 @@ class Origin:
 
     def range(self, partition: str | None) -> dict[str, Any]:
         """The range of the epoch, where the row itself can't be told."""
+        if self.letters:
+            return {"letters": [self.letters[0], self.letters[-1]]}
         start, end = dict(self.planned["start"]), dict(self.planned["end"])
         if partition is None:
             return {"source": self.source, "start": start, "end": end}
@@ -136,11 +145,15 @@ class Rows:
     def origin_lost(self) -> None:
         """From here on only the range of the epoch is known of a row."""
         if self.origin is not None:
-            self.origin = Origin(self.origin.source, (), self.origin.planned)
+            self.origin = replace(self.origin, partitions=())
 
     def bury(self, step: str, refused: Refused, epoch: Epoch) -> None:
-        """Write dead letters for rows of the frame (which has no todo left). Raises StepFailed where they are most."""
+        """Write dead letters for rows of the frame (which has no todo left), in the order in which they came.
+
+        Raises StepFailed where they are most.
+        """
         hold_share(step, refused, self.frame.height)
+        refused = sorted(refused, key=itemgetter(0))
         offsets = self.offsets([position for position, _ in refused])
         for (position, error), offset in zip(refused, offsets, strict=True):
             epoch.dead_row(step, error, row_json(self.frame.row(position, named=True)), offset)

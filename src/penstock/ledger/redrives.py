@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -128,19 +130,31 @@ def _payload(edited: str | None, original: str) -> str:
 
 
 def waiting(connection: sa.Connection, db: FlowDatabase, limit: int) -> list[dict[str, Any]]:
-    """What waits and is in no plan yet, in the order in which the letters fell."""
+    """What waits and is in no plan yet, in the order in which the letters' rows came, as far as that is known."""
     head, redrives, letters = db.tables.head, db.tables.redrives, db.tables.dead_letters
     first = connection.execute(sa.select(head.c.planned).where(*db.where(head))).mappings().first()
     planned = _planned(first)
     chosen = (
-        sa.select(redrives.c.letter, letters.c.epoch, redrives.c.step, redrives.c.payload)
+        sa.select(redrives.c.letter, letters.c.epoch, redrives.c.step, redrives.c.payload, letters.c.offset)
         .join(letters, letters.c.id == redrives.c.letter)
         .where(*db.where(redrives), *db.where(letters))
         .order_by(redrives.c.letter)
         .limit(limit + len(planned))
     )
-    rows = connection.execute(chosen).mappings()
-    return [dict(row) for row in rows if row["letter"] not in planned][:limit]
+    rows = [dict(row) for row in connection.execute(chosen).mappings() if row["letter"] not in planned][:limit]
+    return [row for _, fell in groupby(rows, key=itemgetter("epoch")) for row in _in_order_of_coming(list(fell))]
+
+
+def _in_order_of_coming(fell: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Letters of one epoch, without their offsets: by the places of their rows where those are known of all.
+
+    Else by step, as they fell.
+    """
+    offsets = [json.loads(row.pop("offset")) for row in fell]
+    places = [(offset.get("source"), offset.get("partition"), offset.get("row")) for offset in offsets]
+    if any(not isinstance(row, int) or partition is None for _, partition, row in places):
+        return list(fell)
+    return [fell[number] for number in sorted(range(len(fell)), key=places.__getitem__)]
 
 
 def drop_letters(connection: sa.Connection, db: FlowDatabase, ids: Sequence[int], detail: str) -> int:

@@ -106,7 +106,7 @@ class Processed(Operator):
         out += self._fire(self._table, marks.past_us(epoch), marks, epoch)
         frame, refused = frame_of(out, self.place.result.schema)
         for position, error in refused:
-            epoch.dead_row(self.place.name, error, row_json(out[position]))
+            epoch.dead_row(self.place.name, error, row_json(out[position]), {"of": "result"})
         return Batch(frame)
 
     def layout(self) -> list[StateLayout]:
@@ -220,8 +220,10 @@ class Processed(Operator):
         return {**context.key, **context.state, **times}
 
     def _bury(self, call: _Call, error: BaseException, epoch: Epoch) -> None:
-        for row in call.rows or [call.context.key]:
+        for row in call.rows:
             epoch.dead_row(self.place.name, error, row_json(row))
+        if not call.rows:
+            epoch.dead_row(self.place.name, error, row_json(call.context.key), {"of": "timer"})
 
     def _forget(self, keys: list[dict[str, Any]]) -> None:
         if not keys:
