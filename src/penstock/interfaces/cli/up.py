@@ -13,7 +13,16 @@ from typing import Annotated
 import typer
 
 from penstock.clock import Clock, SystemClock
-from penstock.control import Environment, Limits, Server, Settings, opened_ledger, read_server
+from penstock.control import (
+    Environment,
+    Limits,
+    Rollouts,
+    Server,
+    Settings,
+    begin_by_request,
+    opened_ledger,
+    read_server,
+)
 from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
 from penstock.interfaces.cli.screen import time_text
 from penstock.interfaces.http import DEFAULT_PORT, Listener, kept_token, make_app
@@ -68,10 +77,18 @@ def command(
         lines = _Lines(clock)
         settings = Settings(limits=Limits(hang_after_s=hang_after), remote_s=lease)
         server = Server(
-            environment, ledger, clock=clock, settings=settings, spares=spares, lease_s=lease, tell=lines.tell
+            environment,
+            ledger,
+            clock=clock,
+            settings=settings,
+            spares=spares,
+            lease_s=lease,
+            duties=[Rollouts(environment, clock)],
+            tell=lines.tell,
         )
         leads = server.presence.keep()  # raises FlowBusy before anything listens
-        listener = Listener(make_app(environment, ledger, clock, token, wake=server.wake), port=port)
+        begin = begin_by_request(environment, ledger, clock)
+        listener = Listener(make_app(environment, ledger, clock, token, begin=begin, wake=server.wake), port=port)
         try:
             server.listens_at(listener.url)
             listener.start()

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from fastapi import FastAPI
 
 from penstock.clock import Clock
-from penstock.control import Environment
+from penstock.control import Asker, Environment
 from penstock.errors import FlowBusy
 from penstock.interfaces.http.bodies import Answer, DeploymentAsk
 from penstock.interfaces.http.missing import NotThere, known_flow
@@ -41,16 +41,11 @@ def deployment_routes(
             raise NotThere(f"there is no deployment {deployment!r}", hint="GET /v1/deployments lists them")
         return found
 
-    def say(deployment: str, fact: str, values: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-        """Note what somebody said; the rollout reads it in its next step."""
-        found = known(deployment)
-        if found.status is not DeploymentStatus.RUNNING:
-            raise FlowBusy(f"deployment {deployment} is over: {found.status.value}", flow=found.flow)
-        said = {**values, "who": answer.who, "why": answer.why, "at_us": clock.now_us()}
-        operations.advance_deployment(deployment, facts={fact: said})
-        operations.note(Event(fact.replace("_", "-"), found.flow, {"deployment": deployment, **said}, answer.who))
+    def answered(deployment: str, answer: Answer, *, yes: bool) -> dict[str, Any]:
+        asker = Asker(ledger, environment, clock, who=answer.who, why=answer.why)
+        made = asker.approve(known(deployment).id, yes=yes)
         wake()
-        return {"deployment": _values(known(deployment))}
+        return {"deployment": _values(made)}
 
     @app.get("/v1/deployments", tags=["deployments"])
     def deployments(flow: str | None = None, *, running: bool = False, limit: int = 100) -> dict[str, Any]:
@@ -76,17 +71,24 @@ def deployment_routes(
     @app.post("/v1/deployments/{deployment}/approve", tags=["deployments"])
     def approve(deployment: str, answer: Answer) -> dict[str, Any]:
         """Say yes to the cut."""
-        return say(deployment, "approval", {"yes": True}, answer)
+        return answered(deployment, answer, yes=True)
 
     @app.post("/v1/deployments/{deployment}/refuse", tags=["deployments"])
     def refuse(deployment: str, answer: Answer) -> dict[str, Any]:
         """Say no to the cut; the old version goes on."""
-        return say(deployment, "approval", {"yes": False}, answer)
+        return answered(deployment, answer, yes=False)
 
     @app.post("/v1/deployments/{deployment}/cancel", tags=["deployments"])
     def cancel(deployment: str, answer: Answer) -> dict[str, Any]:
         """Take it back: before the cut nothing has changed, after it the old version takes over again."""
-        return say(deployment, "rollback_asked", {}, answer)
+        found = known(deployment)
+        if found.status is not DeploymentStatus.RUNNING:
+            raise FlowBusy(f"deployment {deployment} is over: {found.status.value}", flow=found.flow)
+        asked = {"who": answer.who, "why": answer.why, "at_us": clock.now_us()}
+        operations.advance_deployment(found.id, facts={"rollback_asked": asked})
+        operations.note(Event("rollback-asked", found.flow, {"deployment": found.id, **asked}, answer.who))
+        wake()
+        return {"deployment": _values(known(found.id))}
 
 
 def _values(deployment: Deployment) -> dict[str, Any]:
