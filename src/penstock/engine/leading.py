@@ -74,6 +74,8 @@ class Leader:
         self.running: Computed | None = None
         """The epoch that was computed and is not committed yet."""
         self.plan = resume.planned
+        self._known = 0 if resume.last is None else resume.last.epoch
+        """The last epoch that was committed when this process began to lead."""
         # An epoch that was planned may have reached some sinks: it is written to all, even where it has no rows.
         self.repeating = resume.planned is not None
         self.unsaved: list[tuple[int, list[TableChange]]] = []
@@ -103,7 +105,7 @@ class Leader:
 
     def _open_sink(self, name: str) -> None:
         """Raise the sink's fence; refuse a target that knows more epochs of this flow than the ledger does."""
-        known = max(self.computation.epoch, self.plan.epoch if self.plan is not None else 0)
+        known = self._known if self.plan is None else self.plan.epoch
         hint = "start both anew with `penstock run --reset`, or bring the ledger back from a backup"
         sink = self.computation.assembly.sinks[name]
         try:
