@@ -21,7 +21,7 @@ from penstock.errors import ConnectorError, PenstockError
 
 __all__ = ["assembled", "check", "load_version", "place_of"]
 
-PATIENCE_S = 20.0
+PATIENCE_S = 3.0
 
 
 def check(job: Mapping[str, Any]) -> dict[str, Any]:

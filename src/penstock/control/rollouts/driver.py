@@ -169,7 +169,7 @@ class Driver:
 
     def _stop(self, deployment: Deployment, h: Handover | None, stop: Stop) -> None:
         """Not to be done: clean up, whatever stage it was in. Where even that fails, end it as it is."""
-        at = deployment.stage
+        at = deployment.stage if h is None else h.current
         ending = {"status": stop.status.value, "why": stop.why, "error": stop.error, "at": at}
         if h is None or at == RELEASE:
             given = {"status": stop.status.value, "why": stop.why, "at_stage": at}

@@ -28,8 +28,10 @@ EXIT_CODES: Mapping[int, str] = {
     2: "wrong usage, project or flow: nothing has run",
     3: "stopped as asked before the input was drained (with --until-drained); run it again to go on",
     4: "another process runs this flow",
+    5: "refused by the gate, by a person, or because production changed: the old version never stopped",
+    6: "the cut was made, and taken back: the old version leads again",
     70: "a bug in Penstock",
-    130: "stopped at once (a second Ctrl-C)",
+    130: "stopped at once (a second Ctrl-C); or a deployment was left to go on (Ctrl-C)",
 }
 
 
@@ -58,6 +60,13 @@ VERBS: Mapping[str, Verb] = {
     ),
     "versions": Verb("penstock.interfaces.cli.versions", "List the versions of a flow that are kept."),
     "diff": Verb("penstock.interfaces.cli.diff", "Tell what is different between two versions of a flow."),
+    "plan": Verb("penstock.interfaces.cli.plan", "Show what a deploy would change, and its stages."),
+    "deploy": Verb("penstock.interfaces.cli.deploy", "Let a new version take over while the flow runs."),
+    "rollback": Verb("penstock.interfaces.cli.rollback", "Let the version before lead again."),
+    "undo": Verb("penstock.interfaces.cli.undo", "Take back what was written after an epoch; write it anew."),
+    "replay": Verb("penstock.interfaces.cli.replay", "Run epochs again through any version, beside what leads."),
+    "approve": Verb("penstock.interfaces.cli.approve", "Say yes or no to a cut that waits for somebody."),
+    "deployments": Verb("penstock.interfaces.cli.deployments", "List handovers; show one with its receipt."),
     "tables": Verb("penstock.interfaces.cli.tables", "List the tables of an environment."),
     "sql": Verb("penstock.interfaces.cli.sql", "Ask the tables of an environment, and its ledger, by SQL."),
     "ledger": Verb("penstock.interfaces.cli.ledger", "List the epochs of a flow: what was read and written, when."),

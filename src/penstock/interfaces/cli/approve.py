@@ -1,0 +1,44 @@
+"""`penstock approve`: say yes or no to a cut that waits for somebody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penstock.clock import SystemClock
+from penstock.control import Asker, opened_ledger, short
+from penstock.interfaces.cli.handing import values
+from penstock.interfaces.cli.options import AsJson, EnvironmentName, ProjectFolder, environment_of
+from penstock.interfaces.cli.screen import print_json, screen
+from penstock.interfaces.cli.steering import Why
+
+__all__ = ["command"]
+
+
+def command(
+    deployment: Annotated[str, typer.Argument(metavar="ID", help="The deployment, or a beginning of its id.")],
+    *,
+    env: EnvironmentName = "dev",
+    reject: Annotated[bool, typer.Option("--reject", help="Say no: the old version goes on.")] = False,
+    why: Why = "",
+    as_json: AsJson = False,
+    project: ProjectFolder = Path(),
+) -> None:
+    """Say yes to a deployment that waits for approval, or no with --reject. Look at it first: penstock deployments ID.
+
+    Where the gate did not pass, a yes needs a reason, which the receipt keeps.
+    """
+    _, environment = environment_of(project, env)
+    clock = SystemClock()
+    with opened_ledger(environment, clock) as ledger:
+        asker = Asker(ledger, environment, clock, why=why)
+        known = asker.approve(asker.known(deployment).id, yes=not reject)
+        if as_json:
+            print_json(values(known))
+            return
+        said = "refused" if reject else "approved"
+        screen().print(
+            f"{known.flow} in {env}: {known.kind} {known.id} to {short(known.new_version)} {said}", markup=False
+        )

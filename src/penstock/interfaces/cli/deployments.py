@@ -1,0 +1,122 @@
+"""`penstock deployments`: the handovers of an environment, and the whole of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penstock.clock import SystemClock
+from penstock.control import Asker, Environment, Wisher, opened_ledger, short
+from penstock.interfaces.cli.handing import Handing, followed, values
+from penstock.interfaces.cli.options import AsJson, EnvironmentName, ProjectFolder, environment_of
+from penstock.interfaces.cli.rollout_screen import closing_lines, comparison_table, stage_lines
+from penstock.interfaces.cli.screen import NUMBER, TEXT, age_text, print_json, screen, table, time_text
+from penstock.interfaces.cli.steering import Steering
+from penstock.ledger import Deployment, DeploymentStatus, Ledger
+
+__all__ = ["command"]
+
+_SHOWN = 80
+
+
+def command(
+    asked: Annotated[
+        str | None, typer.Argument(metavar="[FLOW|ID]", help="Those of one flow, or one, by a beginning of its id.")
+    ] = None,
+    *,
+    env: EnvironmentName = "dev",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Watch one that is under way to its end.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+    project: ProjectFolder = Path(),
+) -> int:
+    """List deploys, rollbacks, undos and replays, newest first; or show one, with its stages and its receipt."""
+    _, environment = environment_of(project, env)
+    clock = SystemClock()
+    with opened_ledger(environment, clock) as ledger:
+        flows = {facts.flow for facts in ledger.flows()} | {one.flow for one in ledger.operations.all_desired()}
+        if asked is None or asked in flows:
+            found = ledger.operations.deployments(asked, limit=limit)
+            if as_json:
+                print_json({"env": env, "deployments": [values(one) for one in found]})
+                return 0
+            if not (follow and found and found[0].status is DeploymentStatus.RUNNING):
+                _list(found, env)
+                return 0
+            asked = found[0].id
+        one = Asker(ledger, environment, clock).known(asked)
+        if follow and one.status is DeploymentStatus.RUNNING:
+            return followed(_handing(one, environment, ledger, clock), one.id, as_json=as_json)
+        if as_json:
+            print_json(values(one))
+        else:
+            _show(one, environment.name, clock.now_us())
+    return 0
+
+
+def _handing(one: Deployment, environment: Environment, ledger: Ledger, clock: SystemClock) -> Handing:
+    wisher = Wisher(ledger, environment, clock)
+    return Handing(Steering(one.flow, environment, ledger, clock, wisher), Asker(ledger, environment, clock))
+
+
+def _list(deployments: Sequence[Deployment], env: str) -> None:
+    out = screen()
+    if not deployments:
+        out.print(f"nothing was handed over in {env} yet: penstock deploy FLOW")
+        return
+    columns = (
+        ("id", TEXT),
+        ("flow", TEXT),
+        ("kind", TEXT),
+        ("from", TEXT),
+        ("to", TEXT),
+        ("status", TEXT),
+        ("begun", TEXT),
+        ("pause ms", NUMBER),
+        ("by", TEXT),
+        ("why", TEXT),
+    )
+    out.print(table(columns, [_row(one) for one in deployments]))
+
+
+def _row(one: Deployment) -> tuple[str, ...]:
+    pause_ms = (one.receipt.get("cut") or {}).get("pause_ms")
+    status = f"{one.status.value}: {one.stage}" if one.status is DeploymentStatus.RUNNING else one.status.value
+    return (
+        one.id,
+        one.flow,
+        one.kind,
+        short(one.old_version) if one.old_version else "",
+        short(one.new_version),
+        status,
+        time_text(one.made_us),
+        "" if pause_ms is None else f"{pause_ms:,.0f}",
+        one.who,
+        _short(str(one.receipt.get("why") or one.why)),
+    )
+
+
+def _short(text: str) -> str:
+    line = next(iter(text.splitlines()), "")
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def _show(one: Deployment, env: str, now_us: int) -> None:
+    out = screen()
+    asked = f", {one.why}" if one.why else ""
+    out.print(f"{one.kind} {one.id} of {one.flow}, by {one.who} at {time_text(one.made_us)} UTC{asked}", markup=False)
+    rows = [
+        (line.name, line.state, "" if line.seconds is None else age_text(line.seconds), line.detail)
+        for line in stage_lines(one, now_us)
+    ]
+    out.print()
+    out.print(table((("stage", TEXT), ("", TEXT), ("took", NUMBER), ("", TEXT)), rows))
+    out.print()
+    if one.receipt.get("compare"):
+        out.print(comparison_table(one.receipt["compare"]))
+        out.print()
+    for line in closing_lines(one, environment=env):
+        out.print(line, soft_wrap=True)
