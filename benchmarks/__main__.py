@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from benchmarks.handovers import KEYS, KILLS, RECOVERY_KEYS, TIMES, change, recovery
 from benchmarks.latency import RATE_PER_S, latency
 from benchmarks.mapping import mapping
 from benchmarks.peers import KNOWN
@@ -46,11 +47,21 @@ def _map(options: argparse.Namespace) -> Figures:
     return mapping(rows=options.rows or (100_000 if options.quick else 500_000), pairs=options.pairs or 5)
 
 
+def _change(options: argparse.Namespace) -> Figures:
+    return change(times=options.pairs or TIMES, keys=options.rows or KEYS)
+
+
+def _recovery(options: argparse.Namespace) -> Figures:
+    return recovery(kills=options.pairs or KILLS, keys=options.rows or RECOVERY_KEYS)
+
+
 VERBS: Mapping[str, Callable[[argparse.Namespace], Figures]] = {
     "throughput": _throughput,
     "latency": _latency,
     "state": _state,
     "map": _map,
+    "change": _change,
+    "recovery": _recovery,
 }
 
 
@@ -65,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--peers", type=_words, default=[], help=f"of {','.join(KNOWN)}: run them beside (throughput)")
     parser.add_argument("--queries", type=_words, default=[], help="only these (throughput), e.g. q1,q5")
-    parser.add_argument("--rows", type=int, help="so many rows (throughput, map) or keys (state) instead")
-    parser.add_argument("--pairs", type=int, help="so many runs of engine and limit (throughput), or of step and loop")
+    parser.add_argument("--rows", type=int, help="so many rows (throughput, map) or keys (others) instead")
+    parser.add_argument("--pairs", type=int, help="so many runs of both sides, handovers or kills")
     parser.add_argument("--seconds", type=float, help="how long (latency)")
     parser.add_argument("--rate", type=int, default=RATE_PER_S, help="rows a second (latency)")
     return parser

@@ -44,6 +44,11 @@ class Computed:
     checks: Mapping[str, Any]
     marks: Mapping[str, int | None] = field(default_factory=dict)
 
+    @property
+    def run_ms(self) -> float:
+        """How long the steps took: the part that is the same for who leads and who follows."""
+        return self.watch.laps_ms.get("run", 0.0)
+
     def record(
         self, generation: int, version: str, *, receipts: Mapping[str, Any], segment: SegmentRef | None, now_us: int
     ) -> EpochRecord:

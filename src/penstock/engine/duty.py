@@ -165,7 +165,7 @@ class Duty:
             self._step_down(leader, fenced)
             return None
         if leader.epochs > before:
-            self._note_speed(self._post.tally.progress.epoch_ms)
+            self._note_speed(leader.run_ms)
             if self._times is not None and not self._times.first_commit_us:
                 self._times.first_commit_us = self._post.clock.now_us()
                 self._news.set()
@@ -196,7 +196,7 @@ class Duty:
         follower.until = self._wish.get("until")
         ran = follower.step()
         if ran:
-            self._note_speed(0 if follower.held is None else follower.held.watch.total_s * 1000)
+            self._note_speed(0.0 if follower.held is None else follower.held.run_ms)
         self._say_how_near(follower)
         if self._is_wished_to_lead() and (self._is_ready or follower.lag <= _NEAR_EPOCHS):
             self._take_over(follower)
@@ -294,8 +294,8 @@ class Duty:
             self._role, self._state = role, state
             self._news.set()
 
-    def _note_speed(self, epoch_ms: float) -> None:
-        self._speeds_ms = [*self._speeds_ms[1 - _SPEEDS :], epoch_ms]
+    def _note_speed(self, run_ms: float) -> None:
+        self._speeds_ms = [*self._speeds_ms[1 - _SPEEDS :], run_ms]
 
     def fail(self, error: PenstockError) -> None:
         """Note the error that ended the service."""

@@ -83,6 +83,8 @@ class Leader:
         self.uncorrected: dict[str, str] = {}
         """Sinks that an undo could not correct, and why."""
         self.epochs = 0
+        self.run_ms = 0.0
+        """How long the steps of the last epoch took."""
         assembly = computation.assembly
         self.compactor = Compactor(post.store, post.background)
         self.compactor.segments = list(resume.segments)
@@ -185,6 +187,7 @@ class Leader:
         self.unsaved.clear()
         self.running, self.plan, self.repeating = None, upcoming, False
         self.epochs += 1
+        self.run_ms = computed.run_ms
         self.forgetting.committed(self.computation.named(plan))
         probe("forgotten", plan.epoch)
         self.post.tally.count(record)
