@@ -118,7 +118,11 @@ class AppendedRows:
     def _cancel_bare(self, lines: pl.DataFrame) -> pl.DataFrame:
         """Cancel lines against rows of which only the hash is left."""
         hashed = lines.with_columns(pl.Series(_HASH, self._hashes(lines), dtype=pl.UInt64))
-        met = hashed.join(self._bare.rename({ROWS: "(bare)"}), on=_HASH, how="left")
+        # The hashes are many and the lines are few: the few are what is looked up in.
+        known = self._bare.join(hashed, on=_HASH, how="semi")
+        if known.is_empty():
+            return lines
+        met = hashed.join(known.rename({ROWS: "(bare)"}), on=_HASH, how="left")
         opposite = pl.col(ROWS).sign() * pl.col("(bare)").sign() < 0
         apart, met = met.filter(~opposite.fill_null(value=False)), met.filter(opposite)
         total = pl.col(ROWS) + pl.col("(bare)")
@@ -148,8 +152,11 @@ class AppendedRows:
             f"more than {self._bounds.rows_max:,} rows have no partner: the oldest of them were counted, not paired"
         )
         hashed = given_up.select(pl.Series(_HASH, self._hashes(given_up), dtype=pl.UInt64), ROWS)
-        counted = pl.concat([self._bare, hashed]).group_by(_HASH).agg(pl.col(ROWS).sum())
-        self._bare = counted.filter(pl.col(ROWS) != 0)
+        known = self._bare.join(hashed, on=_HASH, how="semi")
+        if not known.is_empty():
+            self._bare = self._bare.join(known, on=_HASH, how="anti")
+        counted = pl.concat([known, hashed]).group_by(_HASH).agg(pl.col(ROWS).sum())
+        self._bare = pl.concat([self._bare, counted.filter(pl.col(ROWS) != 0)])
         if self._bare.height > self._bounds.hashes_max:
             self.stopped = f"more than {self._bounds.hashes_max:,} rows have no partner: the rest was not compared"
 

@@ -213,7 +213,8 @@ class KeyedRows:
         known = bare = bare.join(again, on=_KEY, how="anti")
         for side, frame in alone.items():
             hashed = self._hashed(frame, side).with_row_index("(at)")
-            newer = hashed.join(known, on=_KEY, how="semi", maintain_order="left")
+            there = known.join(hashed, on=_KEY, how="semi")
+            newer = hashed.join(there, on=_KEY, how="semi", maintain_order="left")
             bare = _laid_over(bare, newer.select(_KEY, side), side)
             kept = np.ones(frame.height, dtype=bool)
             kept[newer["(at)"].to_numpy()] = False
@@ -230,8 +231,8 @@ def _laid_over(bare: pl.DataFrame, hashed: pl.DataFrame, side: str) -> pl.DataFr
     """The hashes with newer ones of one side in place of what was there."""
     if hashed.is_empty():
         return bare
-    met = bare.join(hashed.rename({side: "(newer)"}), on=_KEY, how="full", coalesce=True)
-    untouched = pl.col("(newer)").is_null()
-    return met.with_columns(
-        pl.coalesce("(newer)", side).alias(side), pl.when(untouched).then(_BITS).alias(_BITS)
-    ).select(bare.columns)
+    # The hashes are many and the newer ones few: the few are what is looked up in.
+    older = bare.join(hashed, on=_KEY, how="semi").drop(side, _BITS)
+    newer = hashed.join(older, on=_KEY, how="left").with_columns(pl.lit(None, pl.UInt64).alias(_BITS))
+    untouched = bare if older.is_empty() else bare.join(older, on=_KEY, how="anti")
+    return pl.concat([untouched, newer.select(bare.columns)])

@@ -74,8 +74,9 @@ class Gate:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Gate:
-        """Back from `as_json`."""
+        """Back from `as_json`; `rows` may be called `diff`, as a deployment's facts do."""
         checked, epochs = values.get("determinism"), values.get("epochs")
+        rows = values.get("rows") or values.get("diff") or {}
         return Gate(
             flow=values["flow"],
             env=values.get("env", "dev"),
@@ -85,7 +86,7 @@ class Gate:
             changes=dict(values.get("changes", {})),
             state=dict(values.get("state", {})),
             migrated=dict(values.get("migrated", {})),
-            rows={sink: RowDiff.from_json(diff) for sink, diff in values.get("rows", {}).items()},
+            rows={sink: RowDiff.from_json(diff) for sink, diff in rows.items()},
             old=Conduct.from_json(values.get("old", {})),
             new=Conduct.from_json(values.get("new", {})),
             determinism=None if checked is None else Determinism(checked["epochs"], tuple(checked["steps"])),
