@@ -92,6 +92,55 @@ def test_an_open_sink_locks_other_processes_out(target: Target) -> None:
     assert read.stdout == "[(1, 'a', 1)]\n"
 
 
+LEADER = """
+import sys
+from pathlib import Path
+import polars as pl
+from penstock.clock import SystemClock
+from penstock.connect import Change, Context
+from penstock.connect.duckdb import DuckdbSink
+from penstock.flow import Dataset
+
+folder = Path(sys.argv[1])
+schema = pl.Schema({"id": pl.Int64(), "word": pl.String()})
+context = Context("flow", "write", folder, folder, SystemClock(), schema, ("id",))
+sink = DuckdbSink(Dataset("duckdb", "target", None, ("id",), {"path": "w.duckdb", "table": "target"}), context)
+sink.open(1)
+sink.write(1, 1, Change(pl.DataFrame({"id": [1], "word": ["a"]}, schema)))
+print("leads", flush=True)
+sys.stdin.readline()
+def failing():
+    yield 1, Change(pl.DataFrame({"id": [1], "word": ["half"]}, schema))
+    raise RuntimeError("fenced by the ledger")
+try:
+    sink.replace(1, 1, failing())
+except RuntimeError:
+    sink.close()
+print("rests", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_the_file_is_given_back_by_a_process_that_lives_on(target: Target) -> None:
+    """A leader that was fenced in the middle of its work closes the sink; then, not before, the next one opens it."""
+    command = [sys.executable, "-c", LEADER, str(target.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as leader:
+        assert leader.stdin is not None
+        assert leader.stdout is not None
+        assert leader.stdout.readline() == "leads\n"
+        with pytest.raises(ConnectorError, match=f"PID {leader.pid}") as caught:
+            target.sink(2, key=("id",))
+        assert caught.value.heals
+        leader.stdin.write("\n")
+        leader.stdin.flush()
+        assert leader.stdout.readline() == "rests\n"
+        sink = target.sink(2, key=("id",))
+        assert leader.poll() is None
+        leader.communicate("\n")
+    sink.write(2, 2, rows((2, "b")))
+    assert target.do("select id, word from target order by id") == [(1, "a"), (2, "b")]
+
+
 def test_two_sinks_of_one_flow_share_a_file(target: Target) -> None:
     """Each table has its own epochs and its own fence."""
     first, second = target.sink(), target.sink(table="other", key=("id",))

@@ -338,6 +338,19 @@ def test_server_crash_costs_a_retry_and_no_row(tmp_path: Path) -> None:
         assert part.frame["n"].to_list() == [1, 2, 3]
 
 
+def test_prepared_sink_whose_connection_ended(tmp_path: Path) -> None:
+    """A server that let go of a connection that nobody used costs a new one; opening does not fail."""
+    with servers.nats() as server:
+        sink_at(server.url, "s", tmp_path).open(1)
+        sink = sink_at(server.url, "s", tmp_path)
+        sink.prepare()
+        server.stop()
+        server.start()
+        sink.open(2)
+        sink.write(1, 2, change(1))
+        assert numbers_in(server.url, "s", tmp_path) == [1]
+
+
 WRITER = """
 import sys
 from pathlib import Path

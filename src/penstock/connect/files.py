@@ -270,7 +270,8 @@ class FilesSource(Source):
         """The files of a range with the places in each; None: to its end."""
         number, place = start
         while (number, place) < end:
-            entry = self._list.entry(number)
+            with self._lock:
+                entry = self._list.entry(number)
             if entry is None:
                 raise ConnectorError(
                     f"file {number} of {self._list.pattern.resolved} is not in the list of files, which has"

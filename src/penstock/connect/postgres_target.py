@@ -98,8 +98,8 @@ class Target:
         room = " with (fillfactor = 85)" if self.context.key else ""
         connection.execute(f"create table {self.table.sql} ({', '.join(columns)}){room}")
         if not self.context.key:
-            # Rows come in the order of this index, so it costs little. A BRIN index costs nothing, but the pages that it
-            # has not summarized yet are the very ones in which an epoch is to be replaced.
+            # Rows come in the order of this index, so it costs little. A BRIN index costs nothing, but the pages that
+            # it has not summarized yet are the very ones in which an epoch is to be replaced.
             connection.execute(f"create index on {self.table.sql} ({quoted(EPOCH)})")
             return
         key = ", ".join(quoted(name) for name in self.context.key)
