@@ -293,3 +293,23 @@ def test_a_kill_in_an_undo_is_finished_by_the_next_process(place: Place, point: 
     run(leader)
     run(place.lead(1))
     assert table(place) == totals(200)
+
+
+def test_a_follower_can_go_on_from_files_of_its_own(place: Place) -> None:
+    """Its state merged into one file, it takes over as it would have from the files that it began with."""
+    old = place.lead(1)
+    run(old)
+    new = place.follow(2, pinned(old).id)
+    write_rows(place.input, ROWS[50:90])
+    run(old)
+    catch(new)
+    assert new.branch is not None
+    borrowed = {ref.file for ref in new.branch.segments}
+    new.branch.flush(new.epoch)
+    new.branch.make_own()
+    assert len(new.branch.segments) == 1
+    assert new.branch.segments[0].file not in borrowed
+    run(place.take_over(new))
+    write_rows(place.input, ROWS[90:120])
+    run(place.lead(2))
+    assert table(place) == totals(120, 2)

@@ -62,3 +62,8 @@ class Branch:
             place = self.segments.index(group[0])
             merged = merge(self._store, group, whole=place == 0)
             self.segments[place : place + len(group)] = [merged]
+
+    def make_own(self) -> None:
+        """Hold the state in one file that this process wrote, instead of files that others may let go of."""
+        if self.segments:
+            self.segments = [merge(self._store, self.segments, whole=True)]

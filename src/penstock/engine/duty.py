@@ -29,6 +29,7 @@ _WISH_EVERY_S = 0.01
 _TELL_EVERY_S = 0.25
 _FOLLOW_PAUSE_S = 0.002
 _NEAR_EPOCHS = 2
+_BORROW_S = 1_200.0
 _SPEEDS = 50
 _REWRITE = frozenset(field.name for field in fields(Rewrite))
 
@@ -70,10 +71,13 @@ class Duty:
         self._refused: Mapping[str, Any] | None = None
         self._error: Mapping[str, Any] | None = None
         self._speeds_ms: list[float] = []
+        self._followed_s = post.clock.stopwatch_s()
         self._migrated: Mapping[str, int] = {}
         self._start_epoch = 0
         self._led = 0
         """The last generation that this process led as."""
+        self._undos = 0
+        """How many undos the history has that this process goes on from."""
         self._ended = threading.Event()
         self._news = threading.Event()
         self._spill: Spill | None = None
@@ -136,6 +140,8 @@ class Duty:
 
     def _lead(self, leader: Leader) -> None:
         self._leader, self._follower = leader, None
+        standing = self._post.ledger.standing(self._post.flow)
+        self._undos = 0 if standing is None else standing.undos
         self._obey()
         self._enter("leading", "leading")
 
@@ -177,7 +183,9 @@ class Duty:
     def _step_down(self, leader: Leader, fenced: Fenced) -> None:
         """Follow who leads now, unless what this process did is being taken back, or nobody wants it to."""
         standing = self._post.ledger.standing(self._post.flow)
-        if self._wish.get("when_fenced", "follow") != "follow" or standing is None or standing.rewrite is not None:
+        if self._wish.get("when_fenced", "follow") != "follow" or standing is None:
+            raise fenced
+        if standing.rewrite is not None or standing.undos != self._undos:
             raise fenced
         self._leader = None
         if leader.spill is None:
@@ -186,7 +194,7 @@ class Duty:
         self._computation.aliases = self._orders.aliases_of(standing.version)
         self._follower = step_down(leader, self._spill)
         self._start_epoch = self._follower.start_epoch
-        self._is_ready, self._times = False, None
+        self._is_ready, self._times, self._followed_s = False, None, self._post.clock.stopwatch_s()
         self._led = leader.generation
         self._enter("following", "catching-up")
 
@@ -201,8 +209,17 @@ class Duty:
         if self._is_wished_to_lead() and (self._is_ready or follower.lag <= _NEAR_EPOCHS):
             self._take_over(follower)
         elif not ran:
+            self._keep_own_state(follower)
             self._post.clock.sleep(_FOLLOW_PAUSE_S)
         return None
+
+    def _keep_own_state(self, follower: Follower) -> None:
+        """Follow for long only on files of one's own: those it began from are kept for a while, not for ever."""
+        branch, now_s = follower.branch, self._post.clock.stopwatch_s()
+        if branch is not None and now_s - self._followed_s >= _BORROW_S:
+            self._followed_s = now_s
+            branch.flush(min(follower.epoch, follower.standing.last_epoch))
+            branch.make_own()
 
     def _say_how_near(self, follower: Follower) -> None:
         if follower.is_done:
