@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from penstock.analysis import renames_of
 from penstock.clock import Clock, epoch_time
 from penstock.connect import Change
 from penstock.engine.assembly import Assembly
@@ -46,8 +47,8 @@ class Computed:
 
     @property
     def run_ms(self) -> float:
-        """How long the steps took: the part that is the same for who leads and who follows."""
-        return self.watch.laps_ms.get("run", 0.0)
+        """How long reading and the steps took: the part that is the same for who leads and who follows."""
+        return self.watch.laps_ms.get("read", 0.0) + self.watch.laps_ms.get("run", 0.0)
 
     def record(
         self, generation: int, version: str, *, receipts: Mapping[str, Any], segment: SegmentRef | None, now_us: int
@@ -87,8 +88,11 @@ class Computation:
     ) -> None:
         self.assembly = assembly
         self.version = version
-        self.aliases: Mapping[str, str] = {}
-        """Names of steps in the plans of the version that is followed -> this one's."""
+        self.names_of: Callable[[str], Mapping[str, str]] = lambda _: {}
+        """From another version to the names of steps in its plans -> this one's."""
+        self._names: dict[str, str] = {}
+        self._versions: set[str] = {version}
+        self._take(renames_of(assembly.definition))
         self.last: EpochPlan | None = None
         self.began_us: int | None = None
         """When the epoch that runs began; None while none runs."""
@@ -111,13 +115,33 @@ class Computation:
     def restore(self, images: Mapping[str, TableImage], last: EpochRecord | None) -> None:
         """Take the state after an epoch, whose record is `last`."""
         self.assembly.program.load(images)
+        facts = None
+        if last is not None:
+            self.learn(last.version)
+            facts = renamed_facts(last.watermarks_us, self._names)
         self.last = None if last is None else self.named(last.plan)
-        facts = None if last is None else renamed_facts(last.watermarks_us, self.aliases)
         self.tracker = WatermarkTracker(self.assembly.definition, facts)
+
+    def learn(self, version: str) -> None:
+        """Know the names that another version gives steps: plans that it made may come."""
+        if version not in self._versions:
+            self._versions.add(version)
+            self._take(self.names_of(version))
 
     def named(self, plan: EpochPlan) -> EpochPlan:
         """The plan by the names of this version's steps."""
-        return renamed_plan(plan, self.aliases) if self.aliases else plan
+        return renamed_plan(plan, self._names) if self._names else plan
+
+    def _take(self, names: Mapping[str, str]) -> None:
+        """Add names that others give steps of this version; what is a step of this version is not another one too."""
+        own = {step.name for step in self.assembly.definition.steps}
+        for other in set(names) - own:
+            name, passed = names[other], {other}
+            while name not in own and name in names and name not in passed:
+                passed.add(name)
+                name = names[name]
+            if name in own:
+                self._names.setdefault(other, name)
 
     def due_us(self) -> int | None:
         """When an epoch is wanted even where no rows come: for a timer, a window, or a source that becomes idle."""
