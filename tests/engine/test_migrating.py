@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import penstock as ps
 from penstock.engine.keyed import KeyedTable
-from penstock.engine.migrating import migrate, renamed_facts, renamed_plan
+from penstock.engine.migrating import adopt, migrate, renamed_facts, renamed_plan, stored_layouts
 from penstock.errors import MigrationFailed
 from penstock.flow import Flow
 from penstock.ledger import EpochPlan, TableImage
@@ -507,6 +507,76 @@ def test_plans_and_watermarks_have_the_new_names_of_reads() -> None:
     assert moved.redrive[0]["step"] == "totals"
     assert (moved.epoch, moved.now_us, moved.seed) == (7, 1, 2)
     assert renamed_facts({"orders": 1, "other": 2}, renames) == {"bought": 1, "other": 2}
+
+
+def restarted(old: Flow, new: Flow) -> Drive:
+    """The new version on the stored state of the old one, by what the state says of itself."""
+    before, after_ = Drive(old), Drive(new)
+    before.epoch({"orders": FIRST}, 5)
+    before.restart()
+    before.epoch({"orders": FIRST}, 6)
+    after_.program.load(adopt(before.store.load(before.segments), after_.program).images)
+    return after_
+
+
+def test_stored_state_says_what_it_is() -> None:
+    """Whoever wrote it, working tree or version: its tables tell their columns, and are adopted by that."""
+    old = totals(n=pl.len(), spent=SPENT, kinds=pl.col("id").n_unique())
+    new = totals(name="sums", kinds=pl.col("id").n_unique(), spent=SPENT, n=pl.len())
+    new.renamed("totals", "sums")
+    before = Drive(old)
+    before.epoch({"orders": FIRST}, 5)
+    images = before.store.load(before.segments)
+
+    assert stored_layouts(images) == tuple(before.program.layout())
+    adopted = adopt(images, Drive(new).program)
+    assert adopted.rows == {"sums": 3, "sums:__p0": 3}
+    assert stored_layouts(adopted.images) == tuple(Drive(new).program.layout())
+    assert adopt(images, before.program).is_same
+    assert restarted(old, new).epoch({"orders": SECOND}, 15)["out"].sort("customer").rows() == [
+        ("ada", 2, 20, 3),
+        ("eve", 1, 3, 1),
+    ]
+
+
+def test_state_that_does_not_fit_is_not_adopted() -> None:
+    """The refusal is that of the verdict."""
+    with pytest.raises(MigrationFailed, match="'spent' was"):
+        restarted(totals(spent=SPENT), totals(spent=TWICE))
+
+
+def test_state_is_not_read_as_what_it_is_not() -> None:
+    """A program that is given the state of another version as it is refuses it, even where columns and types agree."""
+    before = Drive(totals(n=pl.len(), spent=SPENT))
+    before.epoch({"orders": FIRST}, 5)
+    images = before.store.load(before.segments)
+
+    for other in (totals(spent=SPENT, n=pl.len()), totals(n=pl.len(), spent=TWICE)):
+        with pytest.raises(MigrationFailed, match="written by another version of the flow"):
+            Drive(other).program.load(images)
+    Drive(totals(count=pl.len(), sum=SPENT)).program.load(images)
+
+
+def test_state_of_before_says_nothing_and_is_taken() -> None:
+    """Tables that were stored before they said what they are are read as they always were."""
+    before = Drive(totals(n=pl.len()))
+    before.epoch({"orders": FIRST}, 5)
+    images = {name: replace(image, scalars={}) for name, image in before.store.load(before.segments).items()}
+
+    assert stored_layouts(images) is None
+    assert adopt(images, before.program).is_same
+    before.program.load(images)
+
+
+def test_tables_without_rows_do_not_make_a_state_another_one() -> None:
+    """A side of a join that nothing came to is not stored; it is no table of another version."""
+    flow = join("0s", "10s", "left")
+    before = Drive(flow)
+    before.epoch({"left": frame_of([("a", None, 0, None, 1)])}, 2)
+    images = before.store.load(before.segments)
+
+    assert set(images) == {"kept:left", "kept:waiting"}
+    assert adopt(images, Drive(flow).program).is_same
 
 
 AGGREGATES: dict[str, pl.Expr] = {

@@ -435,6 +435,17 @@ def test_another_key_needs_a_function() -> None:
     assert only(verdict_on(counted("id"), counted("weight"))).outcome == "refused"
 
 
+def test_another_kind_of_step_is_refused_whatever_tables_it_has() -> None:
+    """A join has a table for each side, where an aggregate had one: what was kept is not lost unseen."""
+    old, new = counted("customer"), join(within=("0s", "1m"))
+    verdict = verdict_on(old, new)
+    assert {table.outcome for table in verdict.tables if table.step} == {"refused"}
+    assert verdict.tables[0].reasons == ("the step was an aggregate, it is a join now",)
+
+    new.migrate("kept", reset=True)
+    assert verdict_on(old, new).is_compatible
+
+
 def test_a_reset_empties_the_whole_step() -> None:
     """Where one of a step's tables can't go on, the author's reset is for all of them: they belong together."""
     old = totals(ids=pl.col("id").n_unique(), spent=SPENT)

@@ -29,6 +29,7 @@ from penstock.analysis.state_layout import (
     layouts_from_json,
     layouts_json,
     meaning_of,
+    reads_as,
     state_fingerprint,
 )
 from penstock.analysis.version_diff import (
@@ -77,6 +78,7 @@ __all__ = [
     "meaning_of",
     "migration_facts",
     "needed_columns",
+    "reads_as",
     "renames_of",
     "sources_of",
     "state_fingerprint",

@@ -223,7 +223,7 @@ class _Comparison:
     ) -> TableVerdict:
         was = old.get(new.part)
         if was is None:
-            return _added(new, "rows that came before are not in it")
+            return _beside(new, old, since)
         own = [one for one in said if one.table in ("", new.part, _leader(new.part))]
         given = {name: text for one in reversed(own) for name, text in one.columns.items()}
         keeps = [one for one in own if one.keep]
@@ -271,6 +271,18 @@ def _is_taken(part: str, found: Sequence[TableVerdict]) -> bool:
 
 def _added(new: StateLayout, note: str = "starts empty") -> TableVerdict:
     return TableVerdict(new.step, new.table, new.part, "added", notes=(note,), new=new)
+
+
+def _beside(new: StateLayout, old: Mapping[str, StateLayout], since: str) -> TableVerdict:
+    """A table that the step had not: it starts empty, unless the step is another kind of step now."""
+    other = next(iter(old.values()))
+    if other.operator == new.operator:
+        return _added(new, "rows that came before are not in it")
+    (lack,) = _whole(other, new)
+    hint = f'flow.migrate("{new.step}", reset=True, since="{since}")  # the whole step begins empty'
+    return TableVerdict(
+        new.step, new.table, new.part, "refused", other.step, reasons=(lack.reason,), hint=hint, since=since, new=new
+    )
 
 
 def _dropped(old: StateLayout) -> TableVerdict:

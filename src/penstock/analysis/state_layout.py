@@ -27,6 +27,7 @@ __all__ = [
     "layouts_from_json",
     "layouts_json",
     "meaning_of",
+    "reads_as",
     "state_fingerprint",
 ]
 
@@ -170,6 +171,17 @@ def state_fingerprint(layouts: Sequence[StateLayout], step: str) -> str:
     """8 hexadecimal digits over all tables of a step but not its name: what `since=` of a migration gives."""
     own = [_essence(layout) for layout in layouts if layout.step == step]
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def reads_as(stored: StateLayout, layout: StateLayout) -> bool:
+    """Whether rows that were stored as the one can be read as the other: the same columns, meaning the same."""
+    same_words = stored.dialect == layout.dialect
+
+    def columns(one: StateLayout) -> list[tuple[object, ...]]:
+        return sorted((c.name, str(c.dtype), c.meaning if same_words else c.text) for c in one.columns)
+
+    before, after = ((one.kind, [c.name for c in one.key], one.expires, columns(one)) for one in (stored, layout))
+    return before == after
 
 
 def _essence(layout: StateLayout) -> dict[str, Any]:

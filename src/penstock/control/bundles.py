@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +34,8 @@ __all__ = ["Bundle", "bundle_of", "bundles", "load_bundle", "make_bundle", "vers
 
 CODE = "code"
 _PENSTOCK = Path(__file__).resolve().parents[2]
+_ID = re.compile(r"[0-9a-f]{12}")
+_LIBRARIES = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 _TEMPORARY = ".tmp"
 _CACHES = "__pycache__"
 
@@ -93,18 +97,27 @@ def make_bundle(
 
 
 def bundles(environment: Environment, flow: str | None = None) -> tuple[Bundle, ...]:
-    """The versions that an environment holds, of one flow or of all, oldest first."""
-    folder = environment.folder / VERSIONS
-    found = [Bundle(path.parent, environment.root, _manifest(path.parent)) for path in folder.glob(f"*/{MANIFEST}")]
+    """The versions that an environment holds, of one flow or of all, oldest first; damaged ones are passed over."""
+    found = []
+    for path in (environment.folder / VERSIONS).glob(f"*/{MANIFEST}"):
+        with suppress(CorruptVersion):  # who asks for it by its id is told
+            found.append(Bundle(path.parent, environment.root, _manifest(path.parent)))
     kept = [bundle for bundle in found if flow is None or bundle.flow == flow]
     return tuple(sorted(kept, key=lambda bundle: (bundle.manifest["made_us"], bundle.id)))
 
 
 def bundle_of(environment: Environment, flow: str, version: str) -> Bundle:
-    """A version of a flow by its id, or by a beginning of it that only one has. Raises ConfigError."""
+    """A version of a flow by its id, or by a beginning of it that only one has.
+
+    Raises ConfigError where there is none, CorruptVersion where its manifest can't be read.
+    """
+    folder = environment.folder / VERSIONS / version
+    if _ID.fullmatch(version) and (folder / MANIFEST).is_file():
+        whole = Bundle(folder, environment.root, _manifest(folder))
+        if whole.flow == flow:
+            return whole
     known = bundles(environment, flow)
-    found = [bundle for bundle in known if bundle.id == version]
-    found = found or [bundle for bundle in known if version and bundle.id.startswith(version)]
+    found = [bundle for bundle in known if version and bundle.id.startswith(version)]
     if len(found) == 1:
         return found[0]
     ids = [bundle.id for bundle in found or known]
@@ -172,9 +185,10 @@ def _clear_the_way(code: Path, root: Path, paths: Sequence[str]) -> None:
 
 
 def _is_projects(path: Path, root: Path) -> bool:
-    """Whether a folder or file is the project's own: no library's inside of it, and not Penstock's."""
-    library = {"site-packages", "dist-packages"} & set(path.parts)
-    return path.is_relative_to(root) and not library and path != _PENSTOCK and not path.is_relative_to(_PENSTOCK)
+    """Whether a folder or file is the project's own: no library's inside of it, not Python's, and not Penstock's."""
+    if not path.is_relative_to(root) or {"site-packages", "dist-packages"} & set(path.parts):
+        return False
+    return not any(path.is_relative_to(library) for library in (_PENSTOCK, *_LIBRARIES))
 
 
 def _top_of(path: Path) -> str:

@@ -7,22 +7,75 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from penstock.analysis import ColumnVerdict, StateColumn, StateLayout, TableVerdict, Verdict, is_wider, type_text
+from penstock.analysis import (
+    ColumnVerdict,
+    StateColumn,
+    StateLayout,
+    TableVerdict,
+    Verdict,
+    compare,
+    is_wider,
+    layouts_from_json,
+    migration_facts,
+    renames_of,
+    type_text,
+)
 from penstock.engine.expiry import NEVER_US
+from penstock.engine.operators.contract import LAYOUT
+from penstock.engine.program import Program
 from penstock.engine.timelog import EXPIRES
 from penstock.errors import MigrationFailed, did_you_mean
 from penstock.flow import Definition, Migration
 from penstock.ledger import EpochPlan, TableImage
 
-__all__ = ["migrate", "refuse_incompatible", "renamed_facts", "renamed_plan"]
+__all__ = ["Adopted", "adopt", "migrate", "refuse_incompatible", "renamed_facts", "renamed_plan", "stored_layouts"]
 
 _STATE_LEFT = "the state is as it was: migrations work on a copy"
 _ROWS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A state as this version has it. `rows`: of the tables that were changed. `is_same`: its files can stay."""
+
+    images: Mapping[str, TableImage]
+    rows: Mapping[str, int]
+    is_same: bool
+
+
+def stored_layouts(images: Mapping[str, TableImage]) -> tuple[StateLayout, ...] | None:
+    """What the stored tables say of themselves; None where one of them says nothing (it is older than that)."""
+    told = [image.scalars.get(LAYOUT) for image in images.values()]
+    if any(layout is None for layout in told):
+        return None
+    return layouts_from_json([layout for layout in told if layout is not None])
+
+
+def adopt(images: Mapping[str, TableImage], program: Program) -> Adopted:
+    """Make a stored state that of a program, by what its tables say of themselves, whichever version wrote them.
+
+    Tables that say nothing are taken as they are. Raises MigrationFailed as `migrate`, before anything is changed.
+    """
+    old = stored_layouts(images)
+    if old is None:
+        return Adopted(images, {}, is_same=True)
+    definition = program.definition
+    new = program.layout()
+    # A table that never had a row is not stored. It is as new, whether its step is or not.
+    there = {layout.table for layout in old}
+    unwritten = [layout for layout in new if layout.table not in there and _step_is_there(layout, old)]
+    verdict = compare([*old, *unwritten], new, renames=renames_of(definition), migrations=migration_facts(definition))
+    moved, rows = migrate(images, verdict, definition)
+    return Adopted(moved, rows, verdict.is_same)
+
+
+def _step_is_there(layout: StateLayout, old: tuple[StateLayout, ...]) -> bool:
+    return any(one.step == layout.step and one.operator == layout.operator for one in old)
 
 
 def migrate(
@@ -103,7 +156,8 @@ class _Table:
         else:
             rows = self._by_column(rows)
             rows = self._retimed(rows, image.horizon)
-        return replace(image, name=self._new.table, key=tuple(column.name for column in self._new.key), rows=rows)
+        key = tuple(column.name for column in self._new.key)
+        return replace(image, name=self._new.table, key=key, rows=rows, scalars=_described(image, self._new))
 
     def _failed(self, message: str, hint: str = "") -> MigrationFailed:
         step, part = self._verdict.step, self._verdict.part
@@ -309,15 +363,21 @@ def _belonging(image: TableImage, table: TableVerdict, leader: TableImage, defin
         timer = "__processing_timer"
         timed = leader.rows.filter(pl.col(timer).is_not_null()).select(*leader.key, timer)
         timed = timed.with_columns(pl.col(timer).alias(EXPIRES))
-        return replace(image, name=table.table, key=leader.key, rows=timed)
+        scalars = _described(image, table.new)
+        return replace(image, name=table.table, key=leader.key, rows=timed, scalars=scalars)
     if {column.name: column.dtype for column in table.old.key} != {
         column.name: column.dtype for column in table.new.key
     }:
         empty = pl.Schema({**table.new.schema, **({EXPIRES: pl.Int64()} if table.new.expires else {})}).to_frame()
-        return replace(image, name=table.table, key=tuple(column.name for column in table.new.key), rows=empty)
+        key = tuple(column.name for column in table.new.key)
+        return replace(image, name=table.table, key=key, rows=empty, scalars=_described(image, table.new))
     moved = _Table(table, definition).moved(image)
     alive = moved.rows.join(leader.rows.select(leader.key), on=list(leader.key), how="semi", nulls_equal=True)
     return replace(moved, rows=alive)
+
+
+def _described(image: TableImage, layout: StateLayout) -> dict[str, Any]:
+    return {**image.scalars, LAYOUT: layout.as_json()}
 
 
 def _shifted(times: pl.Expr, by_us: int) -> pl.Expr:

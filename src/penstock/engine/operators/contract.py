@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from penstock.analysis import StateLayout, StepFacts
+from penstock.analysis import StateLayout, StepFacts, reads_as
 from penstock.engine.batch import Batch, Epoch, Watermarks, row_json
 from penstock.engine.keyed import KeyedTable
 from penstock.engine.operators.layouts import layout_of
 from penstock.engine.timelog import TimeLog
+from penstock.errors import MigrationFailed
 from penstock.flow import Step
 from penstock.ledger import TableChange, TableImage
 
-__all__ = ["TIME", "Operator", "Place", "StateTable", "with_time"]
+__all__ = ["LAYOUT", "TIME", "Operator", "Place", "StateTable", "with_time"]
 
 StateTable = KeyedTable | TimeLog
 
+LAYOUT = "layout"
+"""Under this name the stored state of a table says what is in it, as `StateLayout.as_json`."""
 TIME = "__time"
 """The event time of a row as an integer of microseconds, while an operator works on it."""
 
@@ -53,6 +56,8 @@ class Operator(ABC):
 
     place: Place
     tables: list[StateTable] = field(default_factory=list)
+    described: set[str] = field(default_factory=set)
+    """The tables of which the stored state says what is in them."""
 
     @abstractmethod
     def run(self, inputs: Sequence[Batch], marks: Watermarks, epoch: Epoch) -> Batch:
@@ -66,15 +71,40 @@ class Operator(ABC):
         return [layout_of(self.place.step, table) for table in self.tables]
 
     def changes(self) -> list[TableChange]:
-        """What changed in the tables since the last call."""
+        """What changed in the tables since the last call; the first change of a table says what is in it."""
         changes = (table.take_change() for table in self.tables)
-        return [change for change in changes if change is not None]
+        return [self._described(change) for change in changes if change is not None]
 
     def load(self, images: Mapping[str, TableImage]) -> None:
-        """Take the state of the last committed epoch."""
+        """Take the state of the last committed epoch. Raises MigrationFailed where it says that it is another one."""
+        own = {layout.table: layout for layout in self.layout()}
         for table in self.tables:
             if table.name in images:
+                self._check(images[table.name], own[table.name])
                 table.load(images[table.name])
+
+    def _check(self, image: TableImage, layout: StateLayout) -> None:
+        stored = image.scalars.get(LAYOUT)
+        if stored is None:
+            return
+        if not reads_as(StateLayout.from_json(stored), layout):
+            raise MigrationFailed(
+                f"the state of step {self.place.name!r} was written by another version of the flow, which kept other "
+                "columns in it, or others of the same name",
+                step=self.place.name,
+                state_left="nothing was changed",
+                hint="deploy this version (penstock deploy FLOW), which migrates a copy; or begin again: "
+                "penstock run FLOW --reset",
+            )
+        if stored == layout.as_json():
+            self.described.add(image.name)
+
+    def _described(self, change: TableChange) -> TableChange:
+        if change.name in self.described:
+            return change
+        self.described.add(change.name)
+        (layout,) = (layout for layout in self.layout() if layout.table == change.name)
+        return replace(change, scalars={**change.scalars, LAYOUT: layout.as_json()})
 
     def due_us(self) -> int | None:
         """A processing time at which this operator wants an epoch even where no rows come; None: it does not."""
