@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 import polars as pl
@@ -39,6 +39,8 @@ IfChanged: TypeAlias = Literal["structure", "meaning", "grows", "time", "nothing
 """What a fact that differs does to rows that are there. structure: they can't be read. meaning: they mean something
 else. grows: where the new number is larger, some rows were never kept; where it is smaller, the rest goes. time: they
 go sooner or later. nothing: it is worth telling."""
+
+_VERSION = 1
 
 Empty: TypeAlias = Literal["", "zero", "null", "list"]
 
@@ -122,6 +124,7 @@ class StateLayout:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
+            "version": _VERSION,
             "table": self.table,
             "step": self.step,
             "part": self.part,
@@ -141,13 +144,13 @@ class StateLayout:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> StateLayout:
-        """The layout of `as_json`."""
+        """The layout of `as_json`. Fields that this program does not know are passed over."""
         return StateLayout(
             **{
-                **value,
+                **_known(StateLayout, value),
                 "key": tuple(_column(column) for column in value["key"]),
                 "values": tuple(_column(column) for column in value["values"]),
-                "facts": tuple(StateFact(**fact) for fact in value["facts"]),
+                "facts": tuple(StateFact(**_known(StateFact, fact)) for fact in value["facts"]),
             }
         )
 
@@ -187,7 +190,7 @@ def reads_as(stored: StateLayout, layout: StateLayout) -> bool:
 def _essence(layout: StateLayout) -> dict[str, Any]:
     """What makes a table what it is, without names that may change and words for people."""
     found = layout.as_json()
-    for name in ("table", "step", "dialect"):
+    for name in ("version", "table", "step", "dialect"):
         del found[name]
     for column in (*found["key"], *found["values"]):
         del column["text"]
@@ -211,4 +214,10 @@ def _column_json(column: StateColumn) -> dict[str, Any]:
 
 
 def _column(value: Mapping[str, Any]) -> StateColumn:
-    return StateColumn(**{**value, "dtype": type_from_json(value["dtype"]), "results": tuple(value["results"])})
+    known = _known(StateColumn, value)
+    return StateColumn(**{**known, "dtype": type_from_json(value["dtype"]), "results": tuple(value["results"])})
+
+
+def _known(kind: type, value: Mapping[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(kind)}
+    return {name: found for name, found in value.items() if name in names}
