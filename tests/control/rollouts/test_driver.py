@@ -260,6 +260,20 @@ def test_a_version_that_does_worse_in_the_watch_is_rolled_back(build: Build) -> 
     assert machine.started == 2, "the old version never stopped"
 
 
+@pytest.mark.parametrize(("lasts", "status"), [(False, DONE), (True, ROLLED_BACK)])
+def test_a_new_version_that_is_slow_is_given_a_moment(build: Build, lasts: bool, status: DeploymentStatus) -> None:  # noqa: FBT001
+    """Time may be the machine's doing: only where it lasts it counts, and the watch does not end before that is known."""
+    machine = build()
+    judged = {"passed": False, "reasons": ["twice as long"], "details": [{"kind": "speed"}]}
+
+    def each(found: Deployment) -> None:
+        slow_us = found.facts.get("watch", {}).get("slow_us")
+        over = slow_us is not None and machine.clock.now_us() - slow_us > 5_000_000
+        machine.judgement = {"passed": True, "reasons": []} if over and not lasts else judged
+
+    assert deployed(machine, each=each).status is status
+
+
 def test_a_person_rolls_back_in_the_watch(build: Build) -> None:
     """With name and reason."""
     machine = build()

@@ -83,17 +83,24 @@ def judge_watched(
         now_us=evidence.now_us,
     )
     before = conduct_of_records(evidence.old_version, evidence.before, tables=tables, now_us=evidence.cut_us)
+    if hidden is None and evidence.old is not None:
+        # Two processes share the machine since the cut: only the speed of the other one is a measure for the new one's.
+        hidden = Conduct(evidence.old_version, run_ms_p50=evidence.old.facts.get("run_ms_p50"))
     approved = _rows((evidence.facts.get("gate") or {}).get("diff"))
     reasons = watch_judge(
-        before,
-        after,
+        _timed(before, evidence.before),
+        _timed(after, since),
         policy,
         hidden=hidden,
         rows=_rows(evidence.diff),
         approved=approved,
         freshness_s=freshness_s,
     )
-    return {"passed": not reasons, "reasons": [reason.text for reason in reasons]}
+    return {
+        "passed": not reasons,
+        "reasons": [reason.text for reason in reasons],
+        "details": [reason.as_json() for reason in reasons],
+    }
 
 
 def _rows(diff: Mapping[str, Any] | None) -> dict[str, RowDiff]:

@@ -106,7 +106,7 @@ def follow(h: Handover, stage: Follow) -> Outcome:
     if isinstance(outcome, Member):
         state = outcome.facts.get("state")
         if outcome.facts.get("role") == "following" and state not in ("loading", "migrating"):
-            h.note(stage.name, migrated=outcome.facts.get("migrated") or {}, member=outcome.id)
+            h.note(stage.name, state=state, migrated=outcome.facts.get("migrated") or {}, member=outcome.id)
             return Go()
         h.show(stage.name, state=state, member=outcome.id)
         if h.waited_s(stage.name) > SILENT_S:

@@ -87,23 +87,6 @@ def detail_of(name: str, facts: Mapping[str, Any], deployment: Deployment, now_u
     return _DETAILS[name](fact) if name in _DETAILS else ""
 
 
-_DETAILS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "check": lambda fact: counted(int(fact["steps"]), "step") if "steps" in fact else "",
-    "verdict": lambda fact: _verdict(fact),
-    "hold": lambda fact: f"from epoch {fact['from']:,}" if "from" in fact else "",
-    "savepoint": lambda fact: f"epoch {fact['epoch']:,}" if "epoch" in fact else "",
-    "follow": lambda fact: _follow(fact),
-    "catch-up": lambda fact: f"{counted(int(fact['lag']), 'epoch')} behind" if "lag" in fact else "",
-    "shadow": lambda fact: f"{counted(int(fact['compared']), 'epoch')} compared" if "compared" in fact else "",
-    "gate": lambda fact: _gate(fact),
-    "cut": lambda fact: _cut(fact),
-    "roll-back": lambda fact: str(fact.get("why") or ""),
-    "compare": lambda fact: f"epoch {fact['epoch']:,}" if fact.get("epoch") is not None else "",
-    "into": lambda fact: f"{fact['flow']}: {counted(int(fact['epochs']), 'epoch')}" if "flow" in fact else "",
-    "keep": lambda fact: ", ".join(str(one["file"]) for one in (fact.get("files") or {}).values()),
-}
-
-
 def _verdict(fact: Mapping[str, Any]) -> str:
     if "compatible" not in fact:
         return ""
@@ -151,6 +134,23 @@ def _watch(fact: Mapping[str, Any], deployment: Deployment, now_us: int) -> str:
         parts.insert(0, f"{age_text(max(0.0, left_s))} left")
     deaths = len(fact.get("deaths") or ())
     return ", ".join([*parts, *([f"died {counted(deaths, 'time')}"] if deaths else [])])
+
+
+_DETAILS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "check": lambda fact: counted(int(fact["steps"]), "step") if "steps" in fact else "",
+    "verdict": _verdict,
+    "hold": lambda fact: f"from epoch {fact['from']:,}" if "from" in fact else "",
+    "savepoint": lambda fact: f"epoch {fact['epoch']:,}" if "epoch" in fact else "",
+    "follow": _follow,
+    "catch-up": lambda fact: f"{counted(int(fact['lag']), 'epoch')} behind" if "lag" in fact else "",
+    "shadow": lambda fact: f"{counted(int(fact['compared']), 'epoch')} compared" if "compared" in fact else "",
+    "gate": _gate,
+    "cut": _cut,
+    "roll-back": lambda fact: str(fact.get("why") or ""),
+    "compare": lambda fact: f"epoch {fact['epoch']:,}" if fact.get("epoch") is not None else "",
+    "into": lambda fact: f"{fact['flow']}: {counted(int(fact['epochs']), 'epoch')}" if "flow" in fact else "",
+    "keep": lambda fact: ", ".join(str(one["file"]) for one in (fact.get("files") or {}).values()),
+}
 
 
 class StagesPanel:
