@@ -18,6 +18,16 @@ from penstock.control.gate import (
 )
 from penstock.control.inspecting import inspect_flow, source_schemas
 from penstock.control.ledgers import has_ledger, opened_ledger, read_ledger
+from penstock.control.letters import (
+    Letter,
+    Tried,
+    chosen_letters,
+    drop_letters,
+    edited_payload,
+    letters_of,
+    replay_letters,
+    try_letters,
+)
 from penstock.control.loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
 from penstock.control.locks import flow_lock, lock_holder
 from penstock.control.policies import Extent, extent_of
@@ -35,6 +45,7 @@ from penstock.control.rollouts.machine import Rollouts
 from penstock.control.rollouts.plans import Manner
 from penstock.control.rollouts.stages import Stage, plan_from_json, short
 from penstock.control.running import PreparedRun, locate, prepare, run_here
+from penstock.control.sizes import bytes_of
 from penstock.control.sql import LEDGER_VIEWS, QueryResult, SqlSession
 from penstock.control.supervising.crew import Crew
 from penstock.control.supervising.policy import RestartPolicy
@@ -42,8 +53,8 @@ from penstock.control.supervising.presence import ServerFacts, read_server
 from penstock.control.supervising.schedule import CatchUp, Schedule, next_us
 from penstock.control.supervising.server import Server
 from penstock.control.supervising.status import FlowStatus, flow_statuses, is_there, living_server, member_values
-from penstock.control.supervising.supervisor import Duty, Settings
-from penstock.control.supervising.watchdog import Limits, bytes_of
+from penstock.control.supervising.supervisor import Duty, Settings, settings_of
+from penstock.control.supervising.watchdog import Limits
 from penstock.control.supervising.wishes import Wisher
 from penstock.control.tables import TableFacts, environment_tables, flow_folder
 from penstock.control.version_environments import python_of
@@ -71,6 +82,7 @@ __all__ = [
     "Intent",
     "Judgement",
     "KnownVersion",
+    "Letter",
     "Limits",
     "LoadedFlow",
     "Manner",
@@ -91,6 +103,7 @@ __all__ = [
     "Stage",
     "TableFacts",
     "Target",
+    "Tried",
     "UndoPreview",
     "Wisher",
     "bare_project",
@@ -99,7 +112,10 @@ __all__ = [
     "bundle_of",
     "bundles",
     "bytes_of",
+    "chosen_letters",
     "diffs_of_report",
+    "drop_letters",
+    "edited_payload",
     "environment_tables",
     "epochs_compared",
     "epochs_of",
@@ -114,6 +130,7 @@ __all__ = [
     "is_there",
     "known_flows",
     "known_versions",
+    "letters_of",
     "living_server",
     "load_bundle",
     "load_flow",
@@ -133,11 +150,14 @@ __all__ = [
     "read_ledger",
     "read_server",
     "receipt_of_facts",
+    "replay_letters",
     "reset_here",
     "run_here",
+    "settings_of",
     "share_text",
     "short",
     "source_schemas",
+    "try_letters",
     "version_environment",
     "version_manifest",
 ]

@@ -106,6 +106,21 @@ def test_other_ways_to_fail_have_their_words() -> None:
     assert isinstance(judged(hung, memory, POISON), Hold)
 
 
+DUMP = """something before
+Fatal Python error: Aborted
+
+Thread 0x01 (most recent call first):
+  File "/usr/lib/python3.11/threading.py", line 331 in wait
+  File "/home/ann/shop/helpers.py", line 3 in background
+
+Current thread 0x02 (most recent call first):
+  File "/usr/lib/python3.11/threading.py", line 629 in wait
+  File "/home/ann/shop/flows/orders.py", line 17 in clean
+  File "/home/ann/shop/flows/orders.py", line 99 in outer
+
+Extension modules: numpy
+"""
+
 MEMBER = Member(
     "m1",
     "orders",
@@ -154,3 +169,12 @@ def test_the_supervisors_own_kills_are_known() -> None:
     assert (hung.outcome, hung.step) == (Outcome.HUNG, "clean")
     assert memory.outcome is Outcome.MEMORY
     assert (aborted.outcome, aborted.message) == (Outcome.MEMORY, "memory allocation of 9 bytes failed")
+
+
+def test_a_dump_tells_the_authors_line() -> None:
+    """Of the thread that crashed, the innermost line that is nobody's library."""
+    crashed = end_of(MEMBER, -6, last_epoch=11, now_us=NOW, wish_us=7, log_tail=DUMP)
+    hung = end_of(MEMBER, -6, last_epoch=1, now_us=NOW, wish_us=7, log_tail=DUMP, killed=(Outcome.HUNG, "longer"))
+
+    assert crashed.message == "SIGABRT at orders.py:17 in clean"
+    assert hung.message == "longer at orders.py:17 in clean"

@@ -21,7 +21,7 @@ FENCED_CODE = 3
 _CODES: Mapping[int, str] = {10: "config", 11: "step", 12: "ledger", 70: "bug"}
 _LONGEST = 300
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
-_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python", str(Path(__file__).parents[2]))
+_LIBRARIES = ("<frozen", "/site-packages/", "/dist-packages/", "/lib/python", str(Path(__file__).parents[2]))
 
 
 class Outcome(StrEnum):
@@ -201,9 +201,14 @@ def _crash_place(log: str) -> str:
     library. Empty where there is no dump.
     """
     _, found, dump = log.rpartition("Fatal Python error")
-    frames = _FRAME.findall(dump) if found else []
-    own = [frame for frame in frames if not any(part in frame[0] for part in _LIBRARIES)]
-    return "".join(f" at {Path(file).name}:{line} in {name}" for file, line, name in (own or frames)[:1])
+    if not found:
+        return ""
+    _, _, current = dump.partition("Current thread")
+    for text in (current.partition("\n\n")[0], dump):
+        for file, line, name in _FRAME.findall(text):
+            if not any(part in file for part in _LIBRARIES):
+                return f" at {Path(file).name}:{line} in {name}"
+    return ""
 
 
 def _signal_name(number: int) -> str:

@@ -26,7 +26,8 @@ COMMAND = ("-X", "faulthandler", "-m", "penstock.control.member")
 LOG = "log.txt"
 LOG_BYTES = 10_000_000
 """A log that is longer is moved to `log.1.txt`, in the place of the one before."""
-_TAIL_BYTES = 4_000
+_TAIL_BYTES = 64_000
+"""Enough for a dump of all threads."""
 _SPARE_FIRST_S, _SPARE_LONGEST_S = 1.0, 60.0
 _SECRETS = ("PENSTOCK_TOKEN",)
 

@@ -239,8 +239,9 @@ class SystemProcesses:
             self.forget(pid)
         wakes, waker = self._wakes, self._waker
         self._wakes = self._waker = -1
-        os.close(wakes)
-        os.close(waker)
+        if wakes >= 0:
+            os.close(wakes)
+            os.close(waker)
 
     def _ready(self, seconds: float) -> list[int]:
         """The watched processes that have ended, after waiting for so many seconds at most."""

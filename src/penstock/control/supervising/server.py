@@ -118,9 +118,7 @@ class Server:
                 self._step()
                 self._processes.wait(PAUSE_S)
         finally:
-            self._launcher.close()
-            self._leave()
-            self._processes.close()
+            self.close()
 
     def stop(self, *, flows: bool) -> None:
         """End the loop; with `flows`, stop all members cleanly before. Called from anywhere, signal handlers too.
@@ -129,6 +127,12 @@ class Server:
         """
         self._ending, self._stops_flows = True, flows
         self._processes.wake()
+
+    def close(self) -> None:
+        """Give everything back, the lease too. `run` does it at its end; may be called again."""
+        self._launcher.close()
+        self._leave()
+        self._processes.close()
 
     @property
     def spares(self) -> tuple[int, ...]:

@@ -1,13 +1,13 @@
-"""What members and ends say of a flow: who leads, which ends count, which scheduled run is under way. Pure."""
+"""What members, ends and events say of a flow: who leads, which ends count, which scheduled run is under way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from penstock.control.supervising.ends import End, Outcome
-from penstock.ledger import Desired, Member
+from penstock.ledger import Desired, Event, Member, Operations
 
-__all__ = ["is_leader", "is_over", "last_run", "own_ends", "run_is_open"]
+__all__ = ["held_event", "is_leader", "is_over", "last_run", "own_ends", "run_is_open"]
 
 
 def is_leader(member: Member) -> bool:
@@ -31,6 +31,13 @@ def own_ends(ends: Sequence[End], desired: Desired) -> list[End]:
 def is_over(ends: Sequence[End], desired: Desired) -> bool:
     """Whether the flow has done what the present wish asks: its input is read to the end, or as far as there was."""
     return any(end.outcome is Outcome.FINISHED for end in own_ends(ends, desired))
+
+
+def held_event(operations: Operations, desired: Desired) -> Event | None:
+    """The event that says that the flow is held, where the present wish is; saying it again ends that."""
+    newest = next(iter(operations.events(desired.flow, kind="held", limit=1)), None)
+    wish = {"changed_us": desired.changed_us, "version": desired.version}
+    return newest if newest is not None and wish.items() <= newest.body.items() else None
 
 
 def last_run(members: Sequence[Member], ends: Sequence[End]) -> int | None:

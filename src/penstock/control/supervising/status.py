@@ -10,13 +10,13 @@ from penstock.clock import Clock
 from penstock.control.locks import lock_holder
 from penstock.control.project import Environment
 from penstock.control.supervising.ends import End, read_end
-from penstock.control.supervising.policy import Hold, RestartPolicy, Wait, verdict
+from penstock.control.supervising.policy import RestartPolicy, Wait, verdict
 from penstock.control.supervising.presence import ServerFacts, read_server
 from penstock.control.supervising.processes import process_started, this_host
 from penstock.control.supervising.schedule import next_us, read_schedule
-from penstock.control.supervising.standing import is_leader, is_over, last_run, own_ends
+from penstock.control.supervising.standing import held_event, is_leader, is_over, last_run, own_ends
 from penstock.control.tables import flow_folder
-from penstock.ledger import Deployment, Desired, Ledger, Member, Standing, Want
+from penstock.ledger import Deployment, Desired, Event, Ledger, Member, Standing, Want
 
 __all__ = ["FlowStatus", "flow_statuses", "is_there", "living_server"]
 
@@ -127,7 +127,9 @@ def flow_statuses(
         ends.sort(key=lambda end: end.at_us, reverse=True)
         last = next(iter(ledger.epochs(name, limit=1, newest=True)), None)
         facts = known.get(name)
-        look = _Look(environment, clock, desired.get(name), here, ends, deployments.get(name), has_server)
+        wish = desired.get(name)
+        held = None if wish is None else held_event(operations, wish)
+        look = _Look(environment, clock, wish, here, ends, deployments.get(name), has_server, held)
         standing = ledger.standing(name)
         seen = look.status(name, standing, policy or RestartPolicy())
         leads = seen.leader
@@ -155,6 +157,7 @@ class _Look:
     ends: Sequence[End]
     deployment: Deployment | None
     has_server: bool
+    held: Event | None
 
     def status(self, flow: str, standing: Standing | None, policy: RestartPolicy) -> FlowStatus:
         desired = self.desired
@@ -193,8 +196,9 @@ class _Look:
             return "finished", "its input is read to the end", (), 0, None
         ends = [end for end in own_ends(self.ends, desired) if end.led]
         judged = verdict(flow, env, ends, policy=policy)
-        if isinstance(judged, Hold):
-            return "held", judged.sentence, judged.choices, judged.failures, None
+        if self.held is not None:
+            body = self.held.body
+            return "held", str(body["sentence"]), tuple(body["choices"]), int(body["failures"]), None
         if schedule is not None and not (ends and ends[0].is_bad):
             if desired.want is Want.PAUSED:
                 return "paused", "its schedule rests", (), 0, None

@@ -21,19 +21,20 @@ from typing import Any, Protocol
 
 from penstock.clock import Clock
 from penstock.control.locks import lock_holder
+from penstock.control.policies import SupervisePolicy
 from penstock.control.supervising.crew import SUPERVISOR, Crew, by_flow, owner_of
 from penstock.control.supervising.ends import End, Outcome
 from penstock.control.supervising.launching import Launcher
 from penstock.control.supervising.policy import Hold, RestartPolicy, Wait, verdict
 from penstock.control.supervising.presence import Presence
 from penstock.control.supervising.schedule import next_due, read_schedule
-from penstock.control.supervising.standing import is_leader, is_over, last_run, own_ends, run_is_open
+from penstock.control.supervising.standing import held_event, is_leader, is_over, last_run, own_ends, run_is_open
 from penstock.control.supervising.watchdog import Limits, Watchdog, limits_of
 from penstock.control.tables import flow_folder
 from penstock.errors import ConfigError, PenstockError
 from penstock.ledger import Deployment, Desired, Event, Member, Want
 
-__all__ = ["Duty", "Settings", "Supervisor"]
+__all__ = ["Duty", "Settings", "Supervisor", "settings_of"]
 
 _PROMOTION_S = 10.0
 _STARTING_STATES = ("loading", "migrating")
@@ -55,6 +56,15 @@ class Settings:
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     limits: Limits = field(default_factory=Limits)
     remote_s: float = 5.0
+
+
+def settings_of(policy: SupervisePolicy, *, lease_s: float = 5.0, hang_after_s: float | None = None) -> Settings:
+    """What `[supervise]` of penstock.toml makes of the settings."""
+    return Settings(
+        RestartPolicy(tries=policy.restarts, first_s=policy.backoff_s),
+        Limits(hang_after_s=hang_after_s or policy.hang_after_s, memory_bytes=policy.memory_max_bytes),
+        lease_s,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,9 +363,9 @@ class Supervisor:
         self._stop_own(case, case.members)
         if self._told.get(case.flow) == hold.sentence:
             return
-        newest = next(iter(self._ledger.operations.events(case.flow, kind="held", limit=1)), None)
-        if newest is None or newest.body.get("changed_us") != case.desired.changed_us:
-            self._note("held", case.flow, {**hold.as_dict(), "changed_us": case.desired.changed_us})
+        if held_event(self._ledger.operations, case.desired) is None:
+            wish = {"changed_us": case.desired.changed_us, "version": case.desired.version}
+            self._note("held", case.flow, {**hold.as_dict(), **wish})
         self._say(case.flow, hold.sentence, *hold.choices)
 
     def _note(self, kind: str, flow: str, body: dict[str, Any]) -> None:

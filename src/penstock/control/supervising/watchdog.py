@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.clock import Clock
-from penstock.control.sizes import bytes_of
 from penstock.control.supervising.crew import Crew
 from penstock.control.supervising.ends import End, Outcome
 from penstock.control.supervising.launching import rotate_log
 from penstock.ledger import Member
 
-__all__ = ["Limits", "Watchdog", "bytes_of", "limits_of"]
+__all__ = ["Limits", "Watchdog", "limits_of"]
 
 _LOGS_EVERY_S = 10.0
 

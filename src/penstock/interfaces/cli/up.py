@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 from threading import Lock, Thread
 from types import FrameType
@@ -15,13 +16,12 @@ import typer
 from penstock.clock import Clock, SystemClock
 from penstock.control import (
     Environment,
-    Limits,
     Rollouts,
     Server,
-    Settings,
     begin_by_request,
     opened_ledger,
     read_server,
+    settings_of,
 )
 from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
 from penstock.interfaces.cli.screen import time_text
@@ -53,11 +53,12 @@ def command(
         ),
     ] = None,
     spares: Annotated[
-        int, typer.Option("--spares", min=0, max=16, help="How many processes are kept warm for the next start.")
-    ] = 1,
+        int | None, typer.Option("--spares", min=0, max=16, help="How many processes are kept warm for the next start.")
+    ] = None,
     hang_after: Annotated[
-        float, typer.Option("--hang-after", metavar="SECONDS", min=1, help="Restart flows whose epoch takes longer.")
-    ] = 600.0,
+        float | None,
+        typer.Option("--hang-after", metavar="SECONDS", min=1, help="Restart flows whose epoch takes longer."),
+    ] = None,
     lease: Annotated[
         float,
         typer.Option("--lease", metavar="SECONDS", min=0.5, help="After so long another server may take its place."),
@@ -70,32 +71,32 @@ def command(
     Ctrl-C stops the flows cleanly, then the server; a second one leaves them running. SIGTERM ends the server alone.
     What should run is kept: the next `penstock up` goes on with it, and finds flows that were left running.
     """
-    _, environment = environment_of(project, env)
+    found, environment = environment_of(project, env)
     clock = SystemClock()
     with opened_ledger(environment, clock) as ledger:
         token, made = kept_token(environment.folder, given=os.environ.get(_TOKEN), renew=new_token)
         lines = _Lines(clock)
-        settings = Settings(limits=Limits(hang_after_s=hang_after), remote_s=lease)
         server = Server(
             environment,
             ledger,
             clock=clock,
-            settings=settings,
-            spares=spares,
+            settings=settings_of(found.supervise, lease_s=lease, hang_after_s=hang_after),
+            spares=found.supervise.spares if spares is None else spares,
             lease_s=lease,
             duties=[Rollouts(environment, clock)],
             tell=lines.tell,
         )
-        leads = server.presence.keep()  # raises FlowBusy before anything listens
-        begin = begin_by_request(environment, ledger, clock)
-        listener = Listener(make_app(environment, ledger, clock, token, begin=begin, wake=server.wake), port=port)
-        try:
-            server.listens_at(listener.url)
-            listener.start()
-            _greet(lines, environment, listener.url, made, leads=leads)
-            _Running(server, lines, ledger, stop_flows=stop_flows).watch()
-        finally:
-            listener.stop()
+        with closing(server):
+            leads = server.presence.keep()  # raises FlowBusy before anything listens
+            begin = begin_by_request(environment, ledger, clock)
+            listener = Listener(make_app(environment, ledger, clock, token, begin=begin, wake=server.wake), port=port)
+            try:
+                server.listens_at(listener.url)
+                listener.start()
+                _greet(lines, environment, listener.url, made, leads=leads)
+                _Running(server, lines, ledger, stop_flows=stop_flows).watch()
+            finally:
+                listener.stop()
 
 
 def _greet(lines: _Lines, environment: Environment, url: str, made: str | None, *, leads: bool) -> None:
