@@ -262,7 +262,7 @@ def test_a_version_that_does_worse_in_the_watch_is_rolled_back(build: Build) -> 
 
 @pytest.mark.parametrize(("lasts", "status"), [(False, DONE), (True, ROLLED_BACK)])
 def test_a_new_version_that_is_slow_is_given_a_moment(build: Build, lasts: bool, status: DeploymentStatus) -> None:  # noqa: FBT001
-    """Time may be the machine's doing: only where it lasts it counts, and the watch does not end before that is known."""
+    """Time may be the machine's doing: it counts where it lasts, and the watch does not end before that is known."""
     machine = build()
     judged = {"passed": False, "reasons": ["twice as long"], "details": [{"kind": "speed"}]}
 

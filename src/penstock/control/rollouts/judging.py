@@ -93,7 +93,7 @@ def gate(h: Handover, stage: Gate) -> Outcome:
         if compared < int(h.fact(Shadow.name).get("compared", 0)) and compared > before:
             return Stay()  # another server compared more already: this one catches up first
         diff = None if h.memory.comparison is None else h.memory.comparison.report()
-    upto = int(new.facts.get("counted_epoch") or 0)
+    upto = int(new.facts.get("counted_epoch") or new.facts.get("epoch") or 0)
     if h.standing is not None and upto > h.standing.last_epoch and h.waited_s(stage.name) < COUNTED_S:
         return Stay()  # both are judged by the same epochs, and the leader has not committed the last one yet
     approval = h.stage(Approve)

@@ -11,6 +11,7 @@ from penstock.clock import SystemClock
 from penstock.control import Asker, opened_ledger, short
 from penstock.interfaces.cli.handing import values
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, ProjectFolder, environment_of
+from penstock.interfaces.cli.rollout_screen import print_gate_of
 from penstock.interfaces.cli.screen import print_json, screen
 from penstock.interfaces.cli.steering import Why
 
@@ -34,7 +35,10 @@ def command(
     clock = SystemClock()
     with opened_ledger(environment, clock) as ledger:
         asker = Asker(ledger, environment, clock, why=why)
-        known = asker.approve(asker.known(deployment).id, yes=not reject)
+        waits = asker.known(deployment)
+        if not as_json:
+            print_gate_of(screen(), waits)
+        known = asker.approve(waits.id, yes=not reject)
         if as_json:
             print_json(values(known))
             return

@@ -12,8 +12,8 @@ from penstock.clock import SystemClock
 from penstock.control import Asker, Environment, Wisher, opened_ledger, short
 from penstock.interfaces.cli.handing import Handing, followed, values
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, ProjectFolder, environment_of
-from penstock.interfaces.cli.rollout_screen import closing_lines, comparison_table, stage_lines
-from penstock.interfaces.cli.screen import NUMBER, TEXT, age_text, print_json, screen, table, time_text
+from penstock.interfaces.cli.rollout_screen import print_deployment
+from penstock.interfaces.cli.screen import NUMBER, TEXT, print_json, screen, table, time_text
 from penstock.interfaces.cli.steering import Steering
 from penstock.ledger import Deployment, DeploymentStatus, Ledger
 
@@ -53,7 +53,7 @@ def command(
         if as_json:
             print_json(values(one))
         else:
-            _show(one, environment.name, clock.now_us())
+            print_deployment(screen(), one, environment=environment.name, now_us=clock.now_us())
     return 0
 
 
@@ -102,21 +102,3 @@ def _row(one: Deployment) -> tuple[str, ...]:
 def _short(text: str) -> str:
     line = next(iter(text.splitlines()), "")
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
-
-
-def _show(one: Deployment, env: str, now_us: int) -> None:
-    out = screen()
-    asked = f", {one.why}" if one.why else ""
-    out.print(f"{one.kind} {one.id} of {one.flow}, by {one.who} at {time_text(one.made_us)} UTC{asked}", markup=False)
-    rows = [
-        (line.name, line.state, "" if line.seconds is None else age_text(line.seconds), line.detail)
-        for line in stage_lines(one, now_us)
-    ]
-    out.print()
-    out.print(table((("stage", TEXT), ("", TEXT), ("took", NUMBER), ("", TEXT)), rows))
-    out.print()
-    if one.receipt.get("compare"):
-        out.print(comparison_table(one.receipt["compare"]))
-        out.print()
-    for line in closing_lines(one, environment=env):
-        out.print(line, soft_wrap=True)

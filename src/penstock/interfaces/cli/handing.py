@@ -11,7 +11,6 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.live import Live
-from rich.text import Text
 
 from penstock.control import (
     Asker,
@@ -32,7 +31,7 @@ from penstock.control import (
 from penstock.errors import ConfigError
 from penstock.flow import duration_us
 from penstock.interfaces.cli.interrupts import STOPPED_AT_ONCE
-from penstock.interfaces.cli.rollout_screen import StagesPanel, closing_lines, plan_lines, stage_lines
+from penstock.interfaces.cli.rollout_screen import StagesPanel, closing_lines, plan_lines, print_gate_of, stage_lines
 from penstock.interfaces.cli.screen import age_text, error_screen, print_json, screen
 from penstock.interfaces.cli.steering import Steering, steering
 from penstock.ledger import Deployment, DeploymentStatus
@@ -201,6 +200,10 @@ def followed(asked: Handing, deployment: str, *, as_json: bool, wanted_back: boo
     if as_json:
         print_json(values(found))
     else:
+        if found.status is DeploymentStatus.REFUSED and not (found.facts.get("gate") or {}).get("passed", True):
+            screen().print()
+            print_gate_of(screen(), found)
+            screen().print()
         for line in closing_lines(found, environment=asked.env):
             screen().print(line, soft_wrap=True)
     back = found.status in (DeploymentStatus.ROLLED_BACK, DeploymentStatus.REFUSED)
@@ -285,8 +288,9 @@ class _Live:
     def _ask(self, found: Deployment) -> None:
         out, asked = screen(), self._asked
         judged: Mapping[str, Any] = found.facts.get("gate") or {}
-        for reason in judged.get("reasons", ()):
-            out.print(Text(f"  {reason}", "yellow"))
+        out.print()
+        print_gate_of(out, found)
+        out.print()
         if not typer.confirm(f"Let {short(found.new_version)} lead?", default=False):
             asked.asker.approve(found.id, yes=False)
             return

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from penstock.control import Stage, UndoPreview, plan_from_json, short
-from penstock.interfaces.cli.screen import NUMBER, TEXT, age_text, count_text, counted, table
+from penstock.control import Gate, Judgement, Stage, UndoPreview, plan_from_json, short
+from penstock.interfaces.cli.gate_screen import print_gate
+from penstock.interfaces.cli.screen import NUMBER, TEXT, age_text, count_text, counted, table, time_text
 from penstock.ledger import Deployment, DeploymentStatus
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "comparison_table",
     "plan_lines",
     "preview_parts",
+    "print_deployment",
+    "print_gate_of",
     "stage_lines",
 ]
 
@@ -45,7 +48,7 @@ def plan_lines(plan: Sequence[Stage]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class StageLine:
-    """One stage: `state` is done, now, waiting or failed; `seconds` since or until its end."""
+    """One stage: `state` is done, now, waiting, skipped or failed; `seconds` since its begin, or until its end."""
 
     name: str
     state: str
@@ -71,7 +74,7 @@ def stage_lines(deployment: Deployment, now_us: int) -> list[StageLine]:
         elif running and name == current:
             state = "now"
         else:
-            state = "waiting" if begun_us is None else "done"
+            state = "done" if begun_us is not None else "waiting" if running else "skipped"
         found.append(StageLine(name, state, seconds, detail_of(name, facts, deployment, now_us)))
     return found
 
@@ -159,6 +162,7 @@ class StagesPanel:
     _MARKS: Mapping[str, tuple[str, str]] = {
         "done": ("+", "green"),
         "waiting": ("-", "dim"),
+        "skipped": ("-", "dim"),
         "failed": ("x", "red"),
     }
 
@@ -284,3 +288,34 @@ def comparison_table(compared: Mapping[str, Any]) -> RenderableType:
             row += [count_text(found.get(name, 0)) for name in ("equal", "changed", "only_old", "only_new")]
         rows.append(row)
     return table(columns, rows)
+
+
+def print_gate_of(out: Console, deployment: Deployment) -> None:
+    """The gate of a deployment as it was judged; nothing where it did not come to that."""
+    fact: Mapping[str, Any] = deployment.facts.get("gate") or {}
+    if "passed" not in fact:
+        return
+    gate = Gate.from_json({"flow": deployment.flow, **fact, "rows": fact.get("diff") or {}})
+    print_gate(out, gate, Judgement.from_json(fact))
+
+
+def print_deployment(out: Console, deployment: Deployment, *, environment: str, now_us: int) -> None:
+    """All of one deployment: its stages, its gate, its receipt."""
+    why = f": {deployment.why}" if deployment.why else ""
+    begun = f"by {deployment.who} at {time_text(deployment.made_us)} UTC{why}"
+    out.print(Text(f"{deployment.kind} {deployment.id} of {deployment.flow} in {environment}, {begun}"), soft_wrap=True)
+    out.print()
+    rows = [
+        (line.name, line.state, "" if line.seconds is None else age_text(line.seconds), line.detail)
+        for line in stage_lines(deployment, now_us)
+    ]
+    out.print(table((("stage", TEXT), ("", TEXT), ("took", NUMBER), ("", TEXT)), rows))
+    out.print()
+    if "passed" in (deployment.facts.get("gate") or {}):
+        print_gate_of(out, deployment)
+        out.print()
+    if deployment.receipt.get("compare"):
+        out.print(comparison_table(deployment.receipt["compare"]))
+        out.print()
+    for line in closing_lines(deployment, environment=environment):
+        out.print(line, soft_wrap=True)
