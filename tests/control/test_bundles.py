@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,20 @@ from penstock.clock import ManualClock
 from penstock.control import (
     Bundle,
     LoadedFlow,
+    SqlSession,
     bundle_of,
     bundles,
     find_flow,
     load_bundle,
     load_flow,
+    locate,
     make_bundle,
     prepare,
     project_for,
+    run_here,
     version_environment,
 )
-from penstock.errors import ConfigError, CorruptVersion, DefinitionError
+from penstock.errors import ConfigError, CorruptVersion, DefinitionError, StepFailed
 from penstock.flow import ops
 
 FLOW = '''
@@ -160,6 +164,34 @@ def test_a_version_runs_as_it_was_after_everything_changed(root: Path) -> None:
     assert sys.modules["rates"].__file__ == str(bundle.code / "rates.py")
 
 
+def test_a_version_runs(root: Path) -> None:
+    """It reads the project's data and writes the environment's tables, as the working tree did."""
+    bundle = made(root)
+    (root / "data/costs.jsonl").write_text('{"id": 1, "cost": 1.0}\n{"id": 2, "cost": 2.0}\n')
+    (root / "rates.py").write_text("RATE = 1000\n")
+    environment = project_for(root).environment("dev")
+    version = again(root, bundle.id)
+
+    run_here(prepare(version, version_environment(version, environment)))
+
+    with SqlSession(environment) as session:
+        found = [row for batch in session.query("from prices order by id").batches for row in batch.to_pylist()]
+    assert [(row["id"], row["price"]) for row in found] == [(1, 20.5), (2, 40.5)]
+
+
+def test_several_make_the_same_version_at_once(root: Path) -> None:
+    """There is one, whole, and nobody is disturbed."""
+    found = loaded(root)
+    prepared = prepare(found, found.project.environment("dev"))
+
+    with ThreadPoolExecutor(4) as pool:
+        made_by = list(pool.map(lambda _: make_bundle(prepared), range(4)))
+
+    assert len({bundle.id for bundle in made_by}) == 1
+    assert [path.name for path in made_by[0].folder.parent.iterdir()] == [made_by[0].id]
+    assert price_of(again(root, made_by[0].id)) == 20.5
+
+
 def test_a_late_import_comes_from_the_version_in_a_process_of_its_own(root: Path) -> None:
     """In the folder of the project, where Python would look first, a process still gets the version's modules."""
     bundle = made(root)
@@ -271,6 +303,18 @@ def test_errors_show_the_authors_path(root: Path) -> None:
     with pytest.raises(DefinitionError, match=r"flows/prices\.py can't be loaded: ZeroDivisionError") as caught:
         again(root, bundle.id)
     assert [note.split(": ")[0] for note in caught.value.__notes__] == ["at flows/prices.py:8", "at rates.py:3"]
+
+
+def test_errors_of_a_step_show_the_authors_path(root: Path) -> None:
+    """What is told of a step that runs from a version's folder is told as if it ran from the project's."""
+    bundle = made(root)
+    version = again(root, bundle.id)
+    step = version.definition.step("prices")
+    error = StepFailed(f"at {step.location}: no", step="prices")
+
+    locate(error, version.definition, version.code_root)
+
+    assert error.message == "at flows/prices.py:25: no"
 
 
 def test_places_of_data_stay_in_the_project(root: Path) -> None:

@@ -72,7 +72,6 @@ def wheel(folder: Path, name: str, version: str, text: str) -> None:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose flow needs a package that this Python lacks; wheels of two versions of it. No network."""
     monkeypatch.setenv("UV_OFFLINE", "1")
-    monkeypatch.setenv("UV_NO_CONFIG", "1")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     for size in (1, 2):
@@ -95,6 +94,11 @@ def made(root: Path) -> Bundle:
     target = find_flow("copy.py", root)
     environment = target.project.environment("dev")
     return make_bundle(prepare(load_flow(target, environment), environment))
+
+
+def plain() -> dict[str, str]:
+    """The variables of this process, without what leads to its packages."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def asked(root: Path, bundle: Bundle) -> dict[str, object]:
@@ -182,6 +186,21 @@ def test_another_file_may_be_the_lock(root: Path) -> None:
     assert asked(root, bundle)["size"] == 2
     locked(root, "1.0", "pins.txt")
     assert made(root).id != bundle.id
+
+
+def test_the_lock_of_uv(root: Path) -> None:
+    """`uv.lock` with its `pyproject.toml` gives the same; both belong to the version."""
+    (root / "requirements.txt").unlink()
+    (root / "pyproject.toml").write_text(
+        '[project]\nname = "shop"\nversion = "0"\nrequires-python = ">=3.11"\ndependencies = ["tinysizes==2.0"]\n'
+        f'[tool.uv]\nno-index = true\nfind-links = ["{root / "wheels"}"]\n'
+    )
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "lock", "--quiet", "--python", sys.executable], cwd=root, check=True, env=plain())
+    bundle = made(root)
+
+    assert {"uv.lock", "pyproject.toml"} <= set(bundle.manifest["files"])
+    assert asked(root, bundle)["size"] == 2
 
 
 def test_a_lock_that_is_not_there(root: Path) -> None:

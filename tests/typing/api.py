@@ -48,6 +48,22 @@ def datasets() -> list[ps.Dataset]:
     ]
 
 
+def a_changed_flow(flow: ps.Flow) -> None:
+    """What becomes of the state of the version before."""
+    flow.renamed("sums", "totals")
+    flow.migrate("totals", columns={"orders": 0, "spent": pl.col("paid") * 2}, since="ab12")
+    flow.migrate("joined", table="left", columns={"vat": None}, keep=True)
+    flow.migrate("totals", keep=True)
+    flow.migrate("totals", reset=True)
+    flow.migrate("totals", reset=True, keep=True)  # type: ignore[call-overload]
+
+    @flow.migrate("totals", since="ab12")
+    def anew(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows
+
+    assert_type(anew(pl.DataFrame()), pl.DataFrame)
+
+
 def a_flow() -> ps.Flow:
     """Every step of a stream."""
     flow = ps.Flow("shop", owner="sales", freshness=timedelta(minutes=1), labels={"team": "sales"})
