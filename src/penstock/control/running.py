@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import linecache
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from penstock.clock import Clock, SystemClock
 from penstock.control.environment import Bound, bind, shown_path
+from penstock.control.kill_points import probe_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import LoadedFlow
 from penstock.control.locks import flow_lock
@@ -80,6 +82,7 @@ def run_here(
                     options=with_limits(options or RunOptions(), prepared),
                     stop=stop,
                     on_progress=on_progress,
+                    probe=probe_of(os.environ),
                 )
             except PenstockError as error:
                 locate(error, definition, prepared.loaded.code_root)

@@ -70,7 +70,10 @@ VERBS: Mapping[str, Verb] = {
     "tables": Verb("penstock.interfaces.cli.tables", "List the tables of an environment."),
     "sql": Verb("penstock.interfaces.cli.sql", "Ask the tables of an environment, and its ledger, by SQL."),
     "ledger": Verb("penstock.interfaces.cli.ledger", "List the epochs of a flow: what was read and written, when."),
-    "deadletters": Verb("penstock.interfaces.cli.deadletters", "List the rows that a flow could not process, and why."),
+    "deadletters": Verb(
+        "penstock.interfaces.cli.deadletters",
+        "List the rows that a flow could not process, and why; try them again, or give them up.",
+    ),
 }
 
 _EPILOG = "Every verb has its own --help. --debug shows the traceback of an error."
