@@ -119,6 +119,24 @@ def _keys(first: int, last: int) -> set[int]:
     return {key for key, _ in ROWS[first:last]}
 
 
+def test_a_follower_says_up_to_which_epoch_it_has_counted(place: Place) -> None:
+    """The rows that it tells are those of the epochs from its savepoint to the one that it names, so that both versions
+    can be held to the same epochs.
+    """
+    old = place.lead(1)
+    run(old)
+    savepoint = pinned(old)
+    new = place.follow(2, savepoint.id)
+    write_rows(place.input, ROWS[50:120])
+    run(old)
+    catch(new)
+
+    told = new.post.tally.progress
+    counted = old.post.ledger.epochs(old.post.flow, first=savepoint.epoch + 1, last=told.counted_epoch)
+    assert told.counted_epoch > savepoint.epoch
+    assert told.rows_in == sum(record.rows_in["rows"] for record in counted)
+
+
 def test_the_old_version_rolls_back_from_its_own_warm_state(place: Place) -> None:
     """Fenced in the middle of an epoch, the old leader follows, and takes over again without a gap."""
     old = place.lead(1)

@@ -346,6 +346,7 @@ class Duty:
             "at_step": computation.at_step,
             "epoch_since_us": computation.began_us,
             "beat_us": self._post.clock.now_us(),
+            "counted_epoch": progress.counted_epoch,
             "rows_in": progress.rows_in,
             "rows_out": progress.rows_out,
             "rows_late": progress.rows_late,

@@ -54,11 +54,15 @@ class StopSignal:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run is: totals of this run, and the present. `phase`: loading, running, idle, draining or retrying."""
+    """Where a run is: totals of this run, and the present. `phase`: loading, running, idle, draining or retrying.
+
+    `counted_epoch`: the last epoch that the totals are of; 0 for none.
+    """
 
     flow: str
     epoch: int
     phase: str
+    counted_epoch: int = 0
     rows_in: int = 0
     rows_out: int = 0
     rows_late: int = 0

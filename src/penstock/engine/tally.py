@@ -21,6 +21,7 @@ class Tally:
     def __init__(
         self, flow: str, tables: Collection[str], clock: Clock, on_progress: Callable[[Progress], None]
     ) -> None:
+        self.counted_epoch = 0
         self.totals: Counter[str] = Counter()
         self.checks_failed: Counter[str] = Counter()
         self.progress = Progress(flow, 0, "loading")
@@ -37,6 +38,7 @@ class Tally:
 
     def count(self, record: EpochRecord) -> None:
         """Add an epoch. Rows of lookup tables are not rows of the stream."""
+        self.counted_epoch = record.epoch
         self.totals.update(
             rows_in=sum(rows for name, rows in record.rows_in.items() if name not in self._tables),
             rows_out=sum(record.rows_out.values()),
@@ -66,6 +68,7 @@ class Tally:
             self.progress,
             epoch=epoch,
             phase=phase,
+            counted_epoch=self.counted_epoch,
             rows_in=self.totals["rows_in"],
             rows_out=self.totals["rows_out"],
             rows_late=self.totals["rows_late"],
