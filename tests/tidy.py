@@ -46,7 +46,7 @@ BROAD_EXCEPT_ALLOWED: Mapping[str, str] = {
     "src/penstock/control/member.py:_guarded": "the supervised process: whatever comes is its log's last line",
     "src/penstock/control/loading.py:_load_module": "runs the author's module, SystemExit and all",
     "src/penstock/control/supervising/server.py:Server._step": "the server's loop: no flow ends by a bug in it",
-    "src/penstock/control/rollouts/chores.py:answered": "runs the author's code for one question; all that comes is told",
+    "src/penstock/control/rollouts/chores.py:answered": "runs the author's code once; whatever comes is told",
     "src/penstock/control/rollouts/driver.py:Driver._advance": "a bug in one handover ends it, and not the server",
     "src/penstock/engine/isolate.py:isolate.attempt": "the epoch loop meets the author's code: a bad row raises",
     "src/penstock/engine/computing.py:Computation._run": "the epoch loop: what no step foresaw stops it with its name",
