@@ -114,6 +114,17 @@ def outcomes(old: Flow, new: Flow) -> list[str]:
     return [table.outcome for table in verdict_on(old, new).tables]
 
 
+def test_steps_over_windows_that_are_there_keep_nothing() -> None:
+    """What comes whole in one epoch needs no state, and has no layout."""
+    flow = ps.Flow("shop")
+    counts = orders(flow).group_by("customer").window(ps.tumbling("1m")).agg(n=pl.len(), name="counts")
+    counts.window(ps.same_window()).agg(most=pl.col("n").max(), name="most").write(ps.table("most"))
+    counts.window(ps.same_window()).top_n(1, by="n", name="best").write(ps.table("best"))
+
+    assert [layout.table for layout in Drive(flow).program.layout()] == ["counts"]
+    Drive(flow).program.load({})
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_the_same_flow_goes_on_with_its_files(name: str) -> None:
     """Written again with the same words, a step of any kind takes the state as it is."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from penstock.analysis import StateLayout
 from penstock.engine.batch import Batch, Epoch, Watermarks
 from penstock.engine.operators.contract import Operator, Place
 from penstock.engine.operators.windows import END, START, WindowedTop
@@ -48,6 +49,10 @@ class SameWindowTop(WindowedTop):
     def run(self, inputs: Sequence[Batch], marks: Watermarks, epoch: Epoch) -> Batch:
         """The first rows of the windows that closed in this epoch."""
         return Batch(self._first(inputs[0].rows, END))
+
+    def layout(self) -> list[StateLayout]:
+        """Nothing: it keeps no rows."""
+        return []
 
     def closes_us(self) -> int | None:
         """Never by itself: it has results when the step before it has some."""
