@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 import penstock as ps
+from penstock.analysis import renames_of
 from penstock.clock import Clock, SystemClock, new_id
 from penstock.engine import (
     Assembly,
@@ -64,6 +65,8 @@ class Place:
     epoch_rows: int = 10
     ends: bool = False
     """Whether the input has an end."""
+    renames: Sequence[Mapping[str, str]] = ()
+    """What the authors of the versions that are known say."""
     opened: list[tuple[Computation, Assembly, Ledger]] = field(default_factory=list)
     spills: list[Spill] = field(default_factory=list)
 
@@ -71,6 +74,10 @@ class Place:
     def input(self) -> Path:
         """The file that is read, as it grows."""
         return self.folder / "rows.jsonl"
+
+    def names_of(self, version: str) -> dict[str, str]:
+        """What the author of a version says was renamed."""
+        return renames_of(self.build(int(version.removeprefix("v"))))
 
     def ledger(self) -> Ledger:
         """The ledger as a process finds it."""
@@ -88,13 +95,16 @@ class Place:
         post = Post(definition.name, version, ledger, store, options, self.clock, patience, probe, stop, tally)
         assembly = Assembly(
             definition,
-            {"rows": ps.files(str(self.input), schema=SCHEMA, tail=not self.ends), "out": self.sink},
+            {step.name: self.sink for step in definition.writes}
+            | {step.name: ps.files(str(self.input), schema=SCHEMA, tail=not self.ends) for step in definition.reads},
             folder=self.folder / "steps",
             root=self.folder,
             clock=self.clock,
             patience=patience,
+            renames=self.renames,
         )
         computation = Computation(assembly, version, clock=self.clock, patience=patience, probe=probe)
+        computation.names_of = self.names_of
         self.opened.append((computation, assembly, ledger))
         return post, computation
 

@@ -32,6 +32,7 @@ from penstock.analysis.state_layout import (
     reads_as,
     state_fingerprint,
 )
+from penstock.analysis.step_names import StepNames
 from penstock.analysis.version_diff import (
     CodeChange,
     ColumnsChange,
@@ -60,6 +61,7 @@ __all__ = [
     "StateLayout",
     "StepChange",
     "StepFacts",
+    "StepNames",
     "TableVerdict",
     "Verdict",
     "VersionDiff",

@@ -97,6 +97,13 @@ class Context:
     schema: pl.Schema | None = None
     key: tuple[str, ...] = ()
     """The columns that name a row where results update; empty for append."""
+    first_name: str = ""
+    """The first name that the step had, where its author renamed it."""
+
+    @property
+    def kept_as(self) -> str:
+        """The name under which lies what outlives a new name of the step: fences, epochs, slots. Not for people."""
+        return self.first_name or self.step
 
 
 class Source(ABC):

@@ -67,7 +67,7 @@ class DeltaSink(Sink):
             compact_files=int(dataset.options.get("compact_files", COMPACT_FILES)),
             retention_hours=int(dataset.options.get("retention_hours", RETENTION_HOURS)),
         )
-        self._epochs_id = f"{context.flow}/{context.step}"
+        self._epochs_id = f"{context.flow}/{context.kept_as}"
         self._fence_id = f"{self._epochs_id}#generation"
         self._generation: int | None = None
         self._empty_epoch = -1
@@ -134,7 +134,7 @@ class DeltaSink(Sink):
         log, files = self._parts()
         stored = self._stored(change, files)
         receipt = {"rows": stored.rows.height, "deleted": 0 if stored.deleted is None else stored.deleted.height}
-        note = Note(self.context.flow, self.context.step, epoch, generation, digest(stored))
+        note = Note(self.context.flow, self.context.kept_as, epoch, generation, digest(stored))
         while True:
             self._check_fence(generation, epoch)
             last = log.transactions.get(self._epochs_id, -1)
@@ -144,7 +144,7 @@ class DeltaSink(Sink):
                     return receipt
                 base = log.files
             else:
-                found = past(log, files, self.context.flow, self.context.step, epoch)
+                found = past(log, files, self.context.flow, self.context.kept_as, epoch)
                 if found.newest is not None and (found.newest.epoch, found.newest.digest) == (epoch, note.digest):
                     return {**receipt, "version": log.version, "repeated": True}
                 base = found.files
@@ -163,8 +163,8 @@ class DeltaSink(Sink):
             self._check_fence(generation, first_epoch)
             if log.transactions.get(self._epochs_id, -1) < first_epoch:
                 return {"rows": 0, "version": log.version}
-            found = past(log, files, self.context.flow, self.context.step, first_epoch)
-            note = Note(self.context.flow, self.context.step, found.epoch, generation)
+            found = past(log, files, self.context.flow, self.context.kept_as, first_epoch)
+            note = Note(self.context.flow, self.context.kept_as, found.epoch, generation)
             if self._commit(found.files, note, "RESTORE"):
                 return {"rows": 0, "version": log.version}
 
@@ -191,18 +191,18 @@ class DeltaSink(Sink):
         changes: Iterable[tuple[int, Change]],
     ) -> Receipt:
         self._check_fence(generation, first_epoch)
-        start = past(log, files, self.context.flow, self.context.step, first_epoch)
+        start = past(log, files, self.context.flow, self.context.kept_as, first_epoch)
         after, parts, rows = self._staged(start.files, changes)
         receipt = {"rows": rows, "epochs": len(parts)}
         last = parts[-1] if parts else Part(start.epoch, "")
         replacement = Replacement(first_epoch, start.epoch, tuple(parts)) if parts else None
-        note = Note(self.context.flow, self.context.step, last.epoch, generation, last.digest, replacement)
+        note = Note(self.context.flow, self.context.kept_as, last.epoch, generation, last.digest, replacement)
         if is_repeated(start.newest, note) or (not parts and log.transactions.get(self._epochs_id, -1) < first_epoch):
             return {**receipt, "repeated": True}
         added: dict[str, Action] = {}
         while not self._commit({**after, **added}, note, "REPLACE", keep_written=True):
             self._check_fence(generation, first_epoch)
-            again = past(log, files, self.context.flow, self.context.step, first_epoch)
+            again = past(log, files, self.context.flow, self.context.kept_as, first_epoch)
             added = {path: add for path, add in again.files.items() if path not in start.files}
             if start.files.keys() - again.files.keys():
                 raise self._error(f"the Delta table {self.table} was changed by others in the middle of a replacement")
@@ -320,7 +320,7 @@ class DeltaSink(Sink):
             self._check_fence(generation, None)
             if log.transactions.get(self._fence_id) == generation:
                 return
-            note = Note(self.context.flow, self.context.step, None, generation)
+            note = Note(self.context.flow, self.context.kept_as, None, generation)
             if log.try_commit([log.transaction(self._fence_id, generation)], note, "FENCE"):
                 return
 
@@ -342,7 +342,7 @@ class DeltaSink(Sink):
         log, generation = self._log, self._generation
         if log is None or generation is None or log.transactions.get(self._fence_id, 0) > generation:
             return None
-        return Note(self.context.flow, self.context.step, None, generation)
+        return Note(self.context.flow, self.context.kept_as, None, generation)
 
     def _stored(self, change: Change, files: DeltaFiles) -> Change:
         """The change with the columns and types of the table."""

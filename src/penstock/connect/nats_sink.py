@@ -86,7 +86,7 @@ class NatsSink(Sink):
         if context.key:
             raise self._error(f"a stream can't hold rows that update (key: {', '.join(context.key)})")
         self._fence_subject = f"{self.subject}.fence"
-        self._name = f"{context.flow}/{context.step}"
+        self._name = f"{context.flow}/{context.kept_as}"
         self._stream = Stream(resolve(str(dataset.options["url"]), context.root), name, context.clock)
         self._chain: Chain | None = None
         self._prepared = False

@@ -207,7 +207,7 @@ class ParquetSink(Sink):
 
     def _own(self) -> None:
         """Write, or compare, the name of the one flow and step that may write here."""
-        mine = {"flow": self.context.flow, "step": self.context.step}
+        mine = {"flow": self.context.flow, "step": self.context.kept_as}
         owner = self.folder / OWNER
         if not owner.exists():
             staged = self.folder / f".owner-{new_id()}"

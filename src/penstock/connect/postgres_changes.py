@@ -305,8 +305,9 @@ def _slot_name(dataset: Dataset, context: Context) -> str:
         if not isinstance(given, str) or not given or len(given) > NAME_BYTES or not _is_slot_name(given):
             raise ConfigError(f"{given!r} is no name for a slot: small letters, digits and _, at most {NAME_BYTES}")
         return given
-    readable = "".join(letter if _is_slot_name(letter) else "_" for letter in f"{context.flow}_{context.step}".lower())
-    digest = blake2b(f"{context.flow}/{context.step}".encode(), digest_size=4).hexdigest()
+    name = context.kept_as
+    readable = "".join(letter if _is_slot_name(letter) else "_" for letter in f"{context.flow}_{name}".lower())
+    digest = blake2b(f"{context.flow}/{name}".encode(), digest_size=4).hexdigest()
     return f"penstock_{readable[:40]}_{digest}"
 
 

@@ -184,6 +184,7 @@ def _do_duty(job: Job, prepared: PreparedRun, ledger: Ledger, stop: StopSignal, 
             root=prepared.loaded.project.root,
             clock=clock,
             patience=patience,
+            renames=[bundle.manifest["renames"] for bundle in bundles(prepared.environment, prepared.flow)],
         )
         computation = Computation(assembly, version, clock=clock, patience=patience, probe=probe)
         savepoint = _savepoint(ledger, job)
@@ -196,7 +197,7 @@ def _do_duty(job: Job, prepared: PreparedRun, ledger: Ledger, stop: StopSignal, 
             migration=_migration(prepared, computation, savepoint, version),
             record_from=job.record_from,
             first_wish={"role": job.role, **job.wish},
-            aliases_of=lambda other: _aliases(prepared, other),
+            names_of=lambda other: _renames(prepared, other),
         )
         try:
             return Duty(post, computation, orders).serve()
@@ -233,10 +234,9 @@ def _migration(
     return migration
 
 
-def _aliases(prepared: PreparedRun, other: str) -> Mapping[str, str]:
-    """The names of steps in the plans of another version -> this one's, as either author says."""
-    theirs = (_manifest(prepared, other) or {}).get("renames", {})
-    return {**{new: old for old, new in theirs.items()}, **renames_of(prepared.loaded.definition)}
+def _renames(prepared: PreparedRun, version: str) -> Mapping[str, str]:
+    """What the author of another version says was renamed."""
+    return dict((_manifest(prepared, version) or {}).get("renames", {}))
 
 
 def _manifest(prepared: PreparedRun, version: str) -> Mapping[str, Any] | None:

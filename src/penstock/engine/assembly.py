@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from penstock.analysis import Analysis, analyse, needed_columns
+from penstock.analysis import Analysis, StepNames, analyse, needed_columns
 from penstock.clock import Clock
 from penstock.connect import Context, Sink, Source, open_sink, open_source
 from penstock.engine.patience import Patience
@@ -22,9 +22,9 @@ class Assembly:
     """The parts of a flow.
 
     `datasets`: the concrete dataset of every read and write step. `folder`: the flow's own, for what connectors keep.
-    `root`: what relative paths are relative to. `source`, `sink`: make the connectors, in a test others. Raises
-    SchemaError and DefinitionError before anything is connected for good, ConnectorError where a source can't tell its
-    schema.
+    `root`: what relative paths are relative to. `renames`: what authors of other versions say, old name -> new name.
+    `source`, `sink`: make the connectors, in a test others. Raises SchemaError and DefinitionError before anything is
+    connected for good, ConnectorError where a source can't tell its schema.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Assembly:
         root: Path,
         clock: Clock,
         patience: Patience,
+        renames: Iterable[Mapping[str, str]] = (),
         source: Callable[[Dataset, Context], Source] = open_source,
         sink: Callable[[Dataset, Context], Sink] = open_sink,
     ) -> None:
@@ -45,6 +46,7 @@ class Assembly:
         self._folder = folder
         self._root = root
         self._patience = patience
+        self.names = StepNames(definition, renames)
         self._open_source = source
         self._open_sink = sink
         self.sources: dict[str, Source] = {}
@@ -104,10 +106,11 @@ class Assembly:
         return Context(
             flow=self.definition.name,
             step=step.name,
-            folder=self._folder / step.name,
+            folder=self._folder / self.names.first(step.name),
             root=self._root,
             clock=self.clock,
             key=self._datasets[step.name].key,
+            first_name=self.names.first(step.name),
         )
 
     def _sink(self, step: Step) -> Sink:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.analysis import renames_of
 from penstock.clock import Clock, epoch_time
 from penstock.connect import Change
 from penstock.engine.assembly import Assembly
@@ -89,10 +88,8 @@ class Computation:
         self.assembly = assembly
         self.version = version
         self.names_of: Callable[[str], Mapping[str, str]] = lambda _: {}
-        """From another version to the names of steps in its plans -> this one's."""
-        self._names: dict[str, str] = {}
+        """From another version to what its author says was renamed, old name -> new name."""
         self._versions: set[str] = {version}
-        self._take(renames_of(assembly.definition))
         self.last: EpochPlan | None = None
         self.began_us: int | None = None
         """When the epoch that runs began; None while none runs."""
@@ -118,7 +115,7 @@ class Computation:
         facts = None
         if last is not None:
             self.learn(last.version)
-            facts = renamed_facts(last.watermarks_us, self._names)
+            facts = renamed_facts(last.watermarks_us, self.assembly.names.own)
         self.last = None if last is None else self.named(last.plan)
         self.tracker = WatermarkTracker(self.assembly.definition, facts)
 
@@ -126,22 +123,12 @@ class Computation:
         """Know the names that another version gives steps: plans that it made may come."""
         if version not in self._versions:
             self._versions.add(version)
-            self._take(self.names_of(version))
+            self.assembly.names.add(self.names_of(version))
 
     def named(self, plan: EpochPlan) -> EpochPlan:
         """The plan by the names of this version's steps."""
-        return renamed_plan(plan, self._names) if self._names else plan
-
-    def _take(self, names: Mapping[str, str]) -> None:
-        """Add names that others give steps of this version; what is a step of this version is not another one too."""
-        own = {step.name for step in self.assembly.definition.steps}
-        for other in set(names) - own:
-            name, passed = names[other], {other}
-            while name not in own and name in names and name not in passed:
-                passed.add(name)
-                name = names[name]
-            if name in own:
-                self._names.setdefault(other, name)
+        names = self.assembly.names.own
+        return renamed_plan(plan, names) if names else plan
 
     def due_us(self) -> int | None:
         """When an epoch is wanted even where no rows come: for a timer, a window, or a source that becomes idle."""

@@ -49,8 +49,8 @@ class Orders:
     migration: Migration | None = None
     record_from: int | None = None
     first_wish: Mapping[str, Any] | None = None
-    aliases_of: Callable[[str], Mapping[str, str]] = lambda _: {}
-    """The names of steps in the plans of another version -> this one's."""
+    names_of: Callable[[str], Mapping[str, str]] = lambda _: {}
+    """From another version to what its author says was renamed, old name -> new name."""
 
 
 class Duty:
@@ -59,6 +59,7 @@ class Duty:
     def __init__(self, post: Post, computation: Computation, orders: Orders) -> None:
         self._post = post
         self._computation = computation
+        computation.names_of = orders.names_of
         self._orders = orders
         self._leader: Leader | None = None
         self._follower: Follower | None = None
@@ -113,7 +114,6 @@ class Duty:
             self._follower = stand_by(post, computation)
         else:
             self._spill = Spill(orders.folder / "spill")
-            computation.aliases = orders.aliases_of(orders.savepoint.version)
             self._enter("following", "migrating" if orders.migration is not None else "loading")
             self._follower = follow(
                 post,
@@ -191,7 +191,6 @@ class Duty:
         if leader.spill is None:
             self._spill = Spill(self._orders.folder / "spill")
         assert self._spill is not None
-        self._computation.aliases = self._orders.aliases_of(standing.version)
         self._follower = step_down(leader, self._spill)
         self._start_epoch = self._follower.start_epoch
         self._is_ready, self._times, self._followed_s = False, None, self._post.clock.stopwatch_s()

@@ -27,7 +27,9 @@ def catch_up(post: Post, computation: Computation, last: int) -> list[tuple[int,
     while computation.epoch < last:
         upto = min(last, computation.epoch + _FETCHED)
         records = post.ledger.epochs(post.flow, first=computation.epoch + 1, last=upto)
-        done += [(record.epoch, computation.run(record.plan)) for record in records]
+        for record in records:
+            computation.learn(record.version)
+            done.append((record.epoch, computation.run(record.plan)))
     return done
 
 
@@ -129,9 +131,12 @@ class Follower:
         if self.standing.last_epoch >= following:
             last = min(self.standing.last_epoch, self.epoch + _FETCHED)
             records: Sequence[EpochRecord] = self.post.ledger.epochs(self.post.flow, first=following, last=last)
-            self._plans.extend(record.plan for record in records)
+            for record in records:
+                self.computation.learn(record.version)
+                self._plans.append(record.plan)
             return self._plans.popleft() if self._plans else None
         planned = self.standing.planned
+        self.computation.learn(self.standing.version)
         return planned if planned is not None and planned.epoch == following else None
 
     def _look(self) -> Standing:

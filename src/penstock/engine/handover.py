@@ -125,10 +125,11 @@ def finish_rewrite(follower: Follower, leader: Leader, rewrite: Rewrite, wrong: 
 
     `follower`: it began at or before the epoch before `rewrite.first`, and is at most at `rewrite.upto` + 1.
     """
-    post, branch, spill = follower.post, follower.branch, follower.spill
+    post, branch, spill, computation = follower.post, follower.branch, follower.spill, follower.computation
     assert branch is not None
     assert spill is not None
     for record in post.ledger.epochs(post.flow, first=follower.epoch + 1, last=rewrite.upto):
+        computation.learn(record.version)
         follower.run(record.plan)
     right = SpillReader(spill.folder)
     assembly = leader.computation.assembly

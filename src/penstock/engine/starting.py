@@ -37,6 +37,9 @@ def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Pa
 
     `spill_folder`: for what an unfinished undo computes. Raises as `run_flow`.
     """
+    before = post.ledger.standing(post.flow)
+    if before is not None:
+        computation.learn(before.version)
     resume = post.ledger.claim(post.flow, version=post.version, holder=holder)
     post.probe("claimed", 0)
     if resume.rewrite is not None:

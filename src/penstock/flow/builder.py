@@ -117,7 +117,7 @@ class Flow:
     def renamed(self, old: str, new: str) -> None:
         """Say that the step `new` is the one that was called `old`: it takes over its state and its place in the input.
 
-        The line may stay: it counts only where the version before has `old` and lacks `new`.
+        Let the line stay: a version before may come back, and where there is none that has `old` it changes nothing.
         """
         self._renames.append(Rename(old, new, _here()))
 
