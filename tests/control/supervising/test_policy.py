@@ -111,12 +111,12 @@ Fatal Python error: Aborted
 
 Thread 0x01 (most recent call first):
   File "/usr/lib/python3.11/threading.py", line 331 in wait
-  File "/home/ann/shop/helpers.py", line 3 in background
+  File "shop/helpers.py", line 3 in background
 
 Current thread 0x02 (most recent call first):
   File "/usr/lib/python3.11/threading.py", line 629 in wait
-  File "/home/ann/shop/flows/orders.py", line 17 in clean
-  File "/home/ann/shop/flows/orders.py", line 99 in outer
+  File "shop/flows/orders.py", line 17 in clean
+  File "shop/flows/orders.py", line 99 in outer
 
 Extension modules: numpy
 """

@@ -29,7 +29,7 @@ class Limits:
     may have in use.
     """
 
-    hang_after_s: float = 600.0
+    hang_after_s: float = 300.0
     start_after_s: float = 300.0
     stop_after_s: float = 300.0
     memory_bytes: int | None = None

@@ -36,11 +36,11 @@ def command(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option("--memory", metavar="SIZE", help="Most memory of its process, such as 2GB; 0: no limit."),
+        typer.Option("--memory", metavar="SIZE", help="Most memory of its process, such as 2GB; 0: that of penstock.toml."),
     ] = None,
     hang_after: Annotated[
         float | None,
-        typer.Option("--hang-after", metavar="SECONDS", min=1, help="Restart it where an epoch takes longer (600)."),
+        typer.Option("--hang-after", metavar="SECONDS", min=1, help="Restart it where an epoch takes longer."),
     ] = None,
     no_wait: NoWait = False,
     timeout: Timeout = 60.0,
