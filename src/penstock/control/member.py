@@ -13,16 +13,17 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from penstock.analysis import compare, layouts_from_json, migration_facts, renames_of
-from penstock.clock import SystemClock
+from penstock.clock import Clock, SystemClock
 from penstock.connect import preload
 from penstock.control.bundles import bundles, load_bundle, version_environment
+from penstock.control.kill_points import probe_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import find_flow, load_flow
 from penstock.control.locks import flow_lock
@@ -58,7 +59,7 @@ from penstock.errors import (
 )
 from penstock.ledger import Ledger, LocalStateStore, Savepoint, TableImage
 
-__all__ = ["EXIT_CODES", "Job", "main"]
+__all__ = ["EXIT_CODES", "Job", "do_duty", "exit_code_of", "main"]
 
 EXIT_CODES: Mapping[int, str] = {
     0: "stopped as asked, or the input has ended",
@@ -77,8 +78,6 @@ _KINDS: tuple[tuple[type[PenstockError], int], ...] = (
     (ConnectorError, 12),
     (LedgerError, 12),
 )
-_PROBE = "PENSTOCK_KILL_AT"
-"""`point:epoch` in the environment: the process kills itself there. For tests and `penstock chaos`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +134,16 @@ def _guarded(job: Job) -> int:
         _say(_serve(job, stop))
     except PenstockError as error:
         _say(str(error), *getattr(error, "__notes__", []))
-        return next((code for kind, code in _KINDS if isinstance(error, kind)), 12)
+        return exit_code_of(error)
     except Exception:
         _say(traceback.format_exc())
         return 70
     return 0
+
+
+def exit_code_of(error: PenstockError) -> int:
+    """How a process ends that can't go on for this error: one of `EXIT_CODES`."""
+    return next((code for kind, code in _KINDS if isinstance(error, kind)), 12)
 
 
 def _serve(job: Job, stop: StopSignal) -> str:
@@ -151,7 +155,7 @@ def _serve(job: Job, stop: StopSignal) -> str:
             prepared = _prepared(job, project, environment)
             with flow_lock(prepared.folder, prepared.flow, environment.name, shared=True):
                 note_datasets(prepared.folder, prepared.flow, prepared.bound)
-                return _do_duty(job, prepared, ledger, stop, clock)
+                return do_duty(job, prepared, ledger, stop, clock, probe=probe_of(os.environ))
         except PenstockError as error:
             with suppress(LedgerError):
                 _tell_failure(ledger, job, error)
@@ -167,14 +171,26 @@ def _prepared(job: Job, project: Project, environment: Environment) -> PreparedR
     return prepare(loaded, version_environment(loaded, environment))
 
 
-def _do_duty(job: Job, prepared: PreparedRun, ledger: Ledger, stop: StopSignal, clock: SystemClock) -> str:
+def do_duty(
+    job: Job,
+    prepared: PreparedRun,
+    ledger: Ledger,
+    stop: StopSignal,
+    clock: Clock,
+    *,
+    probe: Probe,
+    dress: Callable[[Assembly], None] = lambda _: None,
+) -> str:
+    """Serve as a member of a flow, until told to stop or until the input ends; gives why it ended.
+
+    `dress`: changes what the flow is put together of, before it runs; for chaos. Raises what runs raise.
+    """
     definition = prepared.loaded.definition
     options = with_limits(RunOptions(**job.options), prepared)
     version = job.version or prepared.loaded.fingerprint
     tally = Tally(definition.name, lookup_tables(definition), clock, lambda _: None)
     patience = Patience(definition.name, clock, stop, options.patience_s, tally.retrying)
     store = LocalStateStore(prepared.folder / "state", flow=definition.name, tidy=False)
-    probe = _probe()
     post = Post(definition.name, version, ledger, store, options, clock, patience, probe, stop, tally)
     try:
         assembly = Assembly(
@@ -186,6 +202,7 @@ def _do_duty(job: Job, prepared: PreparedRun, ledger: Ledger, stop: StopSignal, 
             patience=patience,
             renames=[bundle.manifest["renames"] for bundle in bundles(prepared.environment, prepared.flow)],
         )
+        dress(assembly)
         computation = Computation(assembly, version, clock=clock, patience=patience, probe=probe)
         savepoint = _savepoint(ledger, job)
         orders = Orders(
@@ -263,17 +280,6 @@ def _tell_failure(ledger: Ledger, job: Job, error: PenstockError) -> None:
     known = {member.id: member.facts for member in ledger.members(job.flow)}.get(job.member, {})
     if known.get("error") is None:
         ledger.tell(job.flow, job.member, {**known, "role": "failed", "state": "failed", "error": error.as_dict()})
-
-
-def _probe() -> Probe:
-    """A probe that kills this process at a point, where the environment says so."""
-    point, _, epoch = os.environ.get(_PROBE, "").partition(":")
-
-    def probe(here: str, at: int) -> None:
-        if here == point and at >= int(epoch or 0):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return probe
 
 
 def _say(*lines: str) -> None:

@@ -5,7 +5,7 @@ The same program serves every purpose: a live epoch, an epoch run again, a shado
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -47,6 +47,8 @@ class Program:
         self.analysis = analysis
         self.at_step: str | None = None
         """The step that runs, for the message where it fails."""
+        self.watcher: Callable[[str, Batch], None] | None = None
+        """Is told what each step gives (a sink: what it gets, and the keys it is to delete as what is retracted)."""
         self._operators: dict[str, Operator] = {}
         self._uses = {step.name: len(definition.consumers(step.name)) for step in definition.steps}
         for step in definition.steps:
@@ -88,10 +90,15 @@ class Program:
             given = _with_redriven(step, reads, values, redriven or {}, epoch)
             try:
                 if isinstance(step.operation, ops.Write):
-                    changes[step.name] = self._change(step, step.operation, values[step.inputs[0]].batch(epoch))
+                    change = self._change(step, step.operation, values[step.inputs[0]].batch(epoch))
+                    changes[step.name] = change
+                    if self.watcher is not None:
+                        self.watcher(step.name, Batch(change.rows, change.deleted))
                 else:
                     values[step.name] = self._value(step, *given, marks, epoch)
-                    if self._uses[step.name] > 1:
+                    if self.watcher is not None:
+                        self.watcher(step.name, values[step.name].batch(epoch))
+                    elif self._uses[step.name] > 1:
                         values[step.name].batch(epoch)
             except PenstockError as error:
                 error.flow, error.step = error.flow or self.definition.name, error.step or step.name
