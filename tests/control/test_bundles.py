@@ -28,7 +28,7 @@ from penstock.control import (
     run_here,
     version_environment,
 )
-from penstock.errors import ConfigError, CorruptVersion, DefinitionError, StepFailed
+from penstock.errors import ConfigError, CorruptVersion, DefinitionError, MigrationFailed, StepFailed
 from penstock.flow import ops
 
 FLOW = '''
@@ -315,6 +315,10 @@ def test_errors_of_a_step_show_the_authors_path(root: Path) -> None:
     locate(error, version.definition, version.code_root)
 
     assert error.message == "at flows/prices.py:25: no"
+    noted = MigrationFailed("it raised", step="prices")
+    noted.add_note(f"at {version.code_root}/rates.py:3: return 1 / 0")
+    locate(noted, version.definition, version.code_root)
+    assert noted.__notes__ == ["at rates.py:3: return 1 / 0"]
 
 
 def test_places_of_data_stay_in_the_project(root: Path) -> None:
@@ -366,6 +370,8 @@ def test_versions_are_found_by_a_beginning(root: Path) -> None:
     with pytest.raises(ConfigError, match="prices has no version 'zzz' in dev") as caught:
         bundle_of(environment, "prices", "zzz")
     assert bundle.id in str(caught.value.hint)
+    shutil.copytree(bundle.folder, bundle.folder.with_name(f".{bundle.id}.1234.tmp"))  # of a process that died
+    assert [one.id for one in bundles(environment)] == [bundle.id]
     with pytest.raises(ConfigError, match="other has no version"):
         bundle_of(environment, "other", bundle.id)
 

@@ -100,6 +100,8 @@ def bundles(environment: Environment, flow: str | None = None) -> tuple[Bundle, 
     """The versions that an environment holds, of one flow or of all, oldest first; damaged ones are passed over."""
     found = []
     for path in (environment.folder / VERSIONS).glob(f"*/{MANIFEST}"):
+        if not _ID.fullmatch(path.parent.name):  # one that is being written, or was not finished
+            continue
         with suppress(CorruptVersion):  # who asks for it by its id is told
             found.append(Bundle(path.parent, environment.root, _manifest(path.parent)))
     kept = [bundle for bundle in found if flow is None or bundle.flow == flow]

@@ -92,10 +92,12 @@ def run_here(
 def locate(error: PenstockError, definition: Definition, root: Path) -> None:
     """Add the author's line of the step to an error, where it is known and not there yet.
 
-    `root`: the folder that the code is in. What an error says of the folder of a version is left out.
+    `root`: the folder that the code is in. Where that is a version's, paths in it are told as they are in the project.
     """
     if root.parent.parent.name == VERSIONS:
         error.message = error.message.replace(f"{root}/", "")
+        notes = getattr(error, "__notes__", [])
+        notes[:] = [note.replace(f"{root}/", "") for note in notes]
     steps = {step.name: step for step in definition.steps}
     if error.step not in steps or getattr(error, "__notes__", None):
         return
