@@ -254,6 +254,20 @@ def test_a_promotion_that_is_refused_is_not_the_end(tmp_path: Path) -> None:
         assert standing.generation == 3
 
 
+def test_a_flow_that_cannot_be_started_says_why(tmp_path: Path) -> None:
+    """Its version is not there: that is told, once, and tried again; the others go on."""
+    with world(tmp_path) as here:
+        wisher(here).start("orders", version="gone")
+        wisher(here).start("other", version="")
+        here.pass_time(steps=30)
+        status = wisher(here).status("orders")
+
+        assert status is not None
+        assert status.note == "there is no version 'gone' of orders"
+        assert len(here.ledger.operations.events("orders", kind="start-refused")) == 1
+        assert [member.flow for member in here.leaders()] == ["other"]
+
+
 def test_a_flow_without_a_wish_is_left_alone(tmp_path: Path) -> None:
     """What ran by itself before the server came, and what is stopped, is not started."""
     with world(tmp_path) as here:

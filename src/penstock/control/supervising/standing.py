@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from penstock.control.supervising.ends import End, Outcome
 from penstock.ledger import Desired, Event, Member, Operations
 
-__all__ = ["held_event", "is_leader", "is_over", "last_run", "own_ends", "run_is_open"]
+__all__ = ["event_of", "is_leader", "is_over", "last_run", "own_ends", "run_is_open", "wish_key"]
 
 
 def is_leader(member: Member) -> bool:
@@ -33,11 +34,15 @@ def is_over(ends: Sequence[End], desired: Desired) -> bool:
     return any(end.outcome is Outcome.FINISHED for end in own_ends(ends, desired))
 
 
-def held_event(operations: Operations, desired: Desired) -> Event | None:
-    """The event that says that the flow is held, where the present wish is; saying it again ends that."""
-    newest = next(iter(operations.events(desired.flow, kind="held", limit=1)), None)
-    wish = {"changed_us": desired.changed_us, "version": desired.version}
-    return newest if newest is not None and wish.items() <= newest.body.items() else None
+def wish_key(desired: Desired) -> dict[str, Any]:
+    """What tells this wish from every other one; part of the events that are about it."""
+    return {"changed_us": desired.changed_us, "version": desired.version}
+
+
+def event_of(operations: Operations, desired: Desired, kind: str) -> Event | None:
+    """The event of a kind about the present wish (`held`, `start-refused`); saying the wish again leaves it behind."""
+    newest = next(iter(operations.events(desired.flow, kind=kind, limit=1)), None)
+    return newest if newest is not None and wish_key(desired).items() <= newest.body.items() else None
 
 
 def last_run(members: Sequence[Member], ends: Sequence[End]) -> int | None:

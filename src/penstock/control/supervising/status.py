@@ -14,7 +14,7 @@ from penstock.control.supervising.policy import RestartPolicy, Wait, verdict
 from penstock.control.supervising.presence import ServerFacts, read_server
 from penstock.control.supervising.processes import process_started, this_host
 from penstock.control.supervising.schedule import next_us, read_schedule
-from penstock.control.supervising.standing import held_event, is_leader, is_over, last_run, own_ends
+from penstock.control.supervising.standing import event_of, is_leader, is_over, last_run, own_ends
 from penstock.control.tables import flow_folder
 from penstock.ledger import Deployment, Desired, Event, Ledger, Member, Standing, Want
 
@@ -128,8 +128,9 @@ def flow_statuses(
         last = next(iter(ledger.epochs(name, limit=1, newest=True)), None)
         facts = known.get(name)
         wish = desired.get(name)
-        held = None if wish is None else held_event(operations, wish)
-        look = _Look(environment, clock, wish, here, ends, deployments.get(name), has_server, held)
+        held = None if wish is None else event_of(operations, wish, "held")
+        refused = None if wish is None or here else event_of(operations, wish, "start-refused")
+        look = _Look(environment, clock, wish, here, ends, deployments.get(name), has_server, held, refused)
         standing = ledger.standing(name)
         seen = look.status(name, standing, policy or RestartPolicy())
         leads = seen.leader
@@ -158,6 +159,7 @@ class _Look:
     deployment: Deployment | None
     has_server: bool
     held: Event | None
+    refused: Event | None
 
     def status(self, flow: str, standing: Standing | None, policy: RestartPolicy) -> FlowStatus:
         desired = self.desired
@@ -208,6 +210,9 @@ class _Look:
             return "down", f"no server runs in {env}", (f"penstock up{option}",), 0, None
         if isinstance(judged, Wait):
             return "waiting", judged.sentence, (), judged.failures, judged.until_us
+        if self.refused is not None and (not ends or self.refused.at_us > ends[0].at_us):
+            hint = self.refused.body.get("hint")
+            return "waiting", str(self.refused.body["message"]), (str(hint),) if hint else (), judged.failures, None
         return "starting", "", (), judged.failures, None
 
 

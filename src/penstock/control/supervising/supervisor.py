@@ -28,7 +28,15 @@ from penstock.control.supervising.launching import Launcher
 from penstock.control.supervising.policy import Hold, RestartPolicy, Wait, verdict
 from penstock.control.supervising.presence import Presence
 from penstock.control.supervising.schedule import next_due, read_schedule
-from penstock.control.supervising.standing import held_event, is_leader, is_over, last_run, own_ends, run_is_open
+from penstock.control.supervising.standing import (
+    event_of,
+    is_leader,
+    is_over,
+    last_run,
+    own_ends,
+    run_is_open,
+    wish_key,
+)
 from penstock.control.supervising.watchdog import Limits, Watchdog, limits_of
 from penstock.control.tables import flow_folder
 from penstock.errors import ConfigError, PenstockError
@@ -116,8 +124,7 @@ class Supervisor:
         with self.crew.lock:
             if not self._keep_presence():
                 return
-            for member, end in self.crew.take_ends():
-                self._tell_end(member, end)
+            ended = self.crew.take_ends()
             members = self._adopted()
             desired = self._ledger.operations.all_desired()
             running = {one.flow: one for one in self._ledger.operations.deployments(running=True)}
@@ -132,6 +139,8 @@ class Supervisor:
                 self._watch(flows[flow], self._settings.limits)
                 if self._closing:
                     self._stop(flows[flow])
+            for member, end in ended:  # after their successors were started: a note takes a write to the disk
+                self._tell_end(member, end)
             self._watchdog.forget_others(members)
             if not self._closing:
                 for duty in self._duties:
@@ -326,6 +335,9 @@ class Supervisor:
             )
         except ConfigError as error:
             self._refused_s[case.flow] = now_s + _REFUSED_S
+            if self._told.get(case.flow) != error.message:
+                body = {"message": error.message, "hint": error.hint, **wish_key(case.desired)}
+                self._note("start-refused", case.flow, body)
             self._say(case.flow, error.message)
             return
         self._tell(case.flow, f"started: {'it leads' if role == 'lead' else 'a standby'}")
@@ -363,9 +375,8 @@ class Supervisor:
         self._stop_own(case, case.members)
         if self._told.get(case.flow) == hold.sentence:
             return
-        if held_event(self._ledger.operations, case.desired) is None:
-            wish = {"changed_us": case.desired.changed_us, "version": case.desired.version}
-            self._note("held", case.flow, {**hold.as_dict(), **wish})
+        if event_of(self._ledger.operations, case.desired, "held") is None:
+            self._note("held", case.flow, {**hold.as_dict(), **wish_key(case.desired)})
         self._say(case.flow, hold.sentence, *hold.choices)
 
     def _note(self, kind: str, flow: str, body: dict[str, Any]) -> None:
