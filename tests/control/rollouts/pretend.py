@@ -385,7 +385,7 @@ class Machine:
         process.behaviour.reach("after-takeover")
         process.generation = self.fence = resume.generation
         process.state, process.rewrite = "leading", resume.rewrite
-        process.takeover = {"asked_us": now_us, "fenced_us": now_us, "first_commit_us": 0}
+        process.takeover = {"asked_us": now_us, "fenced_us": now_us, "opened_us": 0, "first_commit_us": 0}
         if process.rewrite is None:
             for epoch in range(process.epoch + 1, standing.last_epoch + 1):
                 self._run(process, epoch)
@@ -405,6 +405,8 @@ class Machine:
             records.append(replace(self._record(process, record.plan, process.generation), committed_us=0))
         self.ledger.finish_rewrite(FLOW, process.generation, rewrite, records, ())
         process.rewrite, process.state = None, "leading"
+        if process.takeover:
+            process.takeover["opened_us"] = self.clock.now_us()
 
     def _step_down(self, process: Process) -> None:
         standing = self.ledger.standing(FLOW)

@@ -66,9 +66,16 @@ def test_an_undo_writes_the_right_rows_in_the_place_of_the_wrong_ones(spoilt: An
     found = asked(machine, Undo(good, OLD), "undo")
     assert (found.status, found.receipt["leads"]) == (DONE, OLD)
     assert set(rows(machine).values()) == {"right"}
-    assert found.receipt["cut"]["rewritten_from"] == good + 1
     undone = [record.epoch for _, record in machine.ledger.undone_epochs(FLOW)]
     assert undone == list(range(good + 1, undone[-1] + 1))
+    cut = found.receipt["cut"]
+    assert (cut["rewritten_from"], cut["rewritten_upto"], cut["rewritten_epochs"]) == (
+        undone[0],
+        undone[-1],
+        len(undone),
+    )
+    assert cut["rewritten_rows"] == {"sink": {"then": len(undone), "now": len(undone)}}
+    assert cut["pause_ms"] >= 0
     taken = found.receipt["compare"]["sinks"]["sink"]
     assert taken["then"] == taken["now"] > 0
 

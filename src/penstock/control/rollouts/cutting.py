@@ -26,6 +26,8 @@ TAKEOVER_S = 120.0
 ASKS_MAX = 20
 BACK_S = 300.0
 REVIVALS = 2
+TOLD_S = 2.0
+"""How long who did an undo may take to tell when it did what."""
 
 
 class Handed(Enum):
@@ -55,7 +57,8 @@ def cut(h: Handover, stage: Cut) -> Outcome:
     if h.standing is not None and h.standing.rewrite is not None:
         h.show(stage.name, rewriting=True)
         return Stay()
-    return Go()
+    told = stage.rewrite_first is None or bool((h.fact(stage.name).get("takeover") or {}).get("opened_us"))
+    return Go() if told or h.waited_s(stage.name, "taken_us") > TOLD_S else Stay()
 
 
 def hand_over(h: Handover, key: str, member: Member, *, before: str, rewrite_first: int | None = None) -> Handed:

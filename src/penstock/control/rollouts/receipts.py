@@ -21,6 +21,7 @@ from penstock.control.rollouts.stages import (
     Shadow,
     Watch,
 )
+from penstock.control.rollouts.targets import taken_back
 from penstock.ledger import DeploymentStatus
 
 __all__ = ["receipt"]
@@ -89,7 +90,7 @@ def _handed(h: Handover, fact: Mapping[str, Any]) -> dict[str, Any]:
         "takeover": fact.get("takeover"),
     }
     if rewrite is not None:
-        return {**found, "rewritten_from": rewrite["fields"]["first"], "uncorrected": fact.get("uncorrected") or {}}
+        return {**found, **_rewritten(h, fact, str(rewrite["fields"]["id"]), int(rewrite["fields"]["first"]))}
     if first is None:
         return found
     pause = pause_at(records, first.epoch)
@@ -102,4 +103,27 @@ def _handed(h: Handover, fact: Mapping[str, Any]) -> dict[str, Any]:
         "rows_lost": account.rows_lost,
         "rows_duplicated": account.rows_duplicated,
         "faults": list(account.faults),
+    }
+
+
+def _rewritten(h: Handover, fact: Mapping[str, Any], rewrite: str, first: int) -> dict[str, Any]:
+    """An undo: which epochs were written anew, the rows of each sink then and now, and how long nobody wrote."""
+    undone = [record for _, record in h.ledger.undone_epochs(h.flow, rewrite=rewrite)]
+    upto = undone[-1].epoch if undone else None
+    rows: dict[str, dict[str, int]] = {}
+    for record in undone:
+        for sink, count in record.rows_out.items():
+            rows.setdefault(sink, {"then": 0, "now": 0})["then"] += count
+    if upto is not None:
+        for sink, loss in taken_back(h.ledger, h.flow, first, upto).sinks.items():
+            rows.setdefault(sink, {"then": 0, "now": 0})["now"] = loss.rows
+    times: Mapping[str, Any] = fact.get("takeover") or {}
+    pause_ms = (times["opened_us"] - times["fenced_us"]) / 1000 if times.get("opened_us") else None
+    return {
+        "rewritten_from": first,
+        "rewritten_upto": upto,
+        "rewritten_epochs": len(undone),
+        "rewritten_rows": rows,
+        "pause_ms": pause_ms,
+        "uncorrected": fact.get("uncorrected") or {},
     }

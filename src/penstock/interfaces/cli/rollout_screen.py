@@ -202,12 +202,12 @@ def closing_lines(deployment: Deployment, *, environment: str) -> Iterator[Text]
         yield Text(f"  leads    {short(str(receipt['leads']))}, generation {receipt.get('generation')}")
     for key, what in (("cut", "cut"), ("back", "back")):
         cut: Mapping[str, Any] = receipt.get(key) or {}
-        if cut.get("pause_ms") is not None:
+        if cut.get("rewritten_from") is not None:
+            yield Text(f"  {what:<8} {_rewritten(cut)}")
+        elif cut.get("pause_ms") is not None:
             lost, twice = (count_text(cut.get(name)) or "?" for name in ("rows_lost", "rows_duplicated"))
             pause = f"pause {cut['pause_ms']:,.0f} ms (usual gap {cut['usual_gap_ms']:,.0f} ms)"
             yield Text(f"  {what:<8} epoch {cut['from_epoch']:,}, {pause}, {lost} rows lost, {twice} twice")
-        elif cut.get("rewritten_from") is not None:
-            yield Text(f"  {what:<8} epochs from {cut['rewritten_from']:,} on were written anew")
     if receipt.get("state_rows_migrated"):
         yield Text(f"  state    {counted(int(receipt['state_rows_migrated']), 'row')} migrated")
     hidden: Mapping[str, Any] = receipt.get("hidden") or {}
@@ -219,6 +219,16 @@ def closing_lines(deployment: Deployment, *, environment: str) -> Iterator[Text]
     if corrections.get("left"):
         yield Text(f"  left     {', '.join(corrections['left'])}: wrong rows stay there", "yellow")
     yield from _next_lines(deployment, environment)
+
+
+def _rewritten(cut: Mapping[str, Any]) -> str:
+    """What an undo came to."""
+    if cut.get("rewritten_upto") is None:
+        return f"epochs from {cut['rewritten_from']:,} on were written anew"
+    rows = sum(int(counts["now"]) for counts in cut["rewritten_rows"].values())
+    pause = "" if cut.get("pause_ms") is None else f", pause {cut['pause_ms']:,.0f} ms"
+    epochs = f"{counted(cut['rewritten_epochs'], 'epoch')}, {cut['rewritten_from']:,}..{cut['rewritten_upto']:,}"
+    return f"{epochs}, written anew: {counted(rows, 'row')} in {counted(len(cut['rewritten_rows']), 'sink')}{pause}"
 
 
 def _next_lines(deployment: Deployment, environment: str) -> Iterator[Text]:
