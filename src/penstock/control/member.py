@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penstock.analysis import compare, layouts_from_json, migration_facts, renames_of
 from penstock.clock import Clock, SystemClock
 from penstock.connect import preload
 from penstock.control.bundles import bundles, load_bundle, version_environment
@@ -34,8 +33,6 @@ from penstock.engine import (
     Assembly,
     Computation,
     Duty,
-    Migrated,
-    Migration,
     Orders,
     Patience,
     Post,
@@ -44,8 +41,6 @@ from penstock.engine import (
     StopSignal,
     Tally,
     lookup_tables,
-    migrate,
-    refuse_incompatible,
 )
 from penstock.errors import (
     CheckFailed,
@@ -57,7 +52,7 @@ from penstock.errors import (
     PenstockError,
     StepFailed,
 )
-from penstock.ledger import Ledger, LocalStateStore, Savepoint, TableImage
+from penstock.ledger import Ledger, LocalStateStore, Savepoint
 
 __all__ = ["EXIT_CODES", "Job", "do_duty", "exit_code_of", "main"]
 
@@ -211,7 +206,6 @@ def do_duty(
             role=job.role,
             folder=prepared.folder / "members" / job.member,
             savepoint=savepoint,
-            migration=_migration(prepared, computation, savepoint, version),
             record_from=job.record_from,
             first_wish={"role": job.role, **job.wish},
             names_of=lambda other: _renames(prepared, other),
@@ -222,33 +216,8 @@ def do_duty(
             computation.close()
             assembly.close()
     except PenstockError as error:
-        locate(error, definition, prepared.loaded.project.root)
+        locate(error, definition, prepared.loaded.code_root)
         raise
-
-
-def _migration(
-    prepared: PreparedRun, computation: Computation, savepoint: Savepoint | None, version: str
-) -> Migration | None:
-    """What makes the state of the savepoint's version that of this one. Raises MigrationFailed where nothing can."""
-    if savepoint is None or savepoint.version in ("", version):
-        return None
-    old = _manifest(prepared, savepoint.version)
-    if old is None:
-        return None
-    definition = prepared.loaded.definition
-    verdict = compare(
-        layouts_from_json(old["state"]),
-        computation.assembly.program.layout(),
-        renames=renames_of(definition),
-        migrations=migration_facts(definition),
-    )
-    refuse_incompatible(verdict, definition.name)
-
-    def migration(images: Mapping[str, TableImage]) -> Migrated:
-        moved, rows = migrate(images, verdict, definition)
-        return Migrated(moved, rows, verdict.is_same)
-
-    return migration
 
 
 def _renames(prepared: PreparedRun, version: str) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ from penstock.engine.points import HANDOVER_POINTS, POINTS, Probe
 from penstock.engine.program import Program
 from penstock.engine.rehearsing import Rehearsed, rehearse
 from penstock.engine.spill import Spill, SpillReader
-from penstock.engine.starting import Migrated, Migration, claim, follow, stand_by
+from penstock.engine.starting import claim, follow, stand_by
 from penstock.engine.tally import Tally
 
 __all__ = [
@@ -39,8 +39,6 @@ __all__ = [
     "Duty",
     "Follower",
     "Leader",
-    "Migrated",
-    "Migration",
     "Orders",
     "Outcome",
     "Patience",

@@ -19,9 +19,9 @@ from penstock.engine.following import Follower
 from penstock.engine.handover import Times, step_down, take_over
 from penstock.engine.leading import Leader, Outcome, Post
 from penstock.engine.spill import Spill, SpillReader
-from penstock.engine.starting import Migrated, Migration, claim, follow, stand_by
+from penstock.engine.starting import claim, follow, stand_by
 from penstock.errors import Fenced, FlowBusy, LedgerError, PenstockError
-from penstock.ledger import Rewrite, Savepoint, TableImage
+from penstock.ledger import Rewrite, Savepoint
 
 __all__ = ["Duty", "Orders"]
 
@@ -46,7 +46,6 @@ class Orders:
     role: str
     folder: Path
     savepoint: Savepoint | None = None
-    migration: Migration | None = None
     record_from: int | None = None
     first_wish: Mapping[str, Any] | None = None
     names_of: Callable[[str], Mapping[str, str]] = lambda _: {}
@@ -114,29 +113,20 @@ class Duty:
             self._follower = stand_by(post, computation)
         else:
             self._spill = Spill(orders.folder / "spill")
-            self._enter("following", "migrating" if orders.migration is not None else "loading")
+            self._enter("following", "migrating" if orders.savepoint.version != post.version else "loading")
             self._follower = follow(
                 post,
                 computation,
                 orders.savepoint,
                 spill=self._spill,
-                migration=self._told_migration(),
+                migrated=self._note_migrated,
                 record_from=orders.record_from,
             )
         self._start_epoch = self._follower.start_epoch
         self._enter("following", "catching-up")
 
-    def _told_migration(self) -> Migration | None:
-        given = self._orders.migration
-        if given is None:
-            return None
-
-        def migration(images: Mapping[str, TableImage]) -> Migrated:
-            migrated = given(images)
-            self._migrated = migrated.rows
-            return migrated
-
-        return migration
+    def _note_migrated(self, rows: Mapping[str, int]) -> None:
+        self._migrated = rows
 
     def _lead(self, leader: Leader) -> None:
         self._leader, self._follower = leader, None

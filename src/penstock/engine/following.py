@@ -37,7 +37,8 @@ class Follower:
     """One process that follows.
 
     `branch`: its own line of state; None for a standby, whose state is the ledger's. `record_from`: epochs from here on
-    are remembered with their results' facts, for an undo. `until`: the last epoch that it runs.
+    are remembered with their results' facts, for an undo. `undos`, `line`: as the flow stood (`Standing`, its `branch`)
+    before the state was loaded; where it stands otherwise, what this process has is the state of nothing.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class Follower:
         held: Computed | None = None,
         record_from: int | None = None,
         strips_from: int | None = None,
+        undos: int | None = None,
+        line: int | None = None,
     ) -> None:
         self.post = post
         self.computation = computation
@@ -65,7 +68,8 @@ class Follower:
         self.letters: list[Computed] = []
         self.start_epoch = computation.epoch
         self.standing = self._look()
-        self.undos = self.standing.undos
+        self.undos = self.standing.undos if undos is None else undos
+        self.line = line
         self._plans: deque[EpochPlan] = deque()
 
     @property
@@ -149,9 +153,14 @@ class Follower:
 
     def _checked(self, standing: Standing) -> Standing:
         """Raise where what was followed is being taken back: the state of this process is that of another history."""
+        gone = None
         if standing.rewrite is not None or standing.undos != self.undos:
+            gone = "the epochs that this process followed are taken back by an undo"
+        elif self.branch is None and standing.branch != self.line:
+            gone = f"version {standing.version} leads with a state of its own, and no more with the one of this standby"
+        if gone is not None:
             error = LedgerError(
-                "the epochs that this process followed are taken back by an undo",
+                gone,
                 flow=self.post.flow,
                 epoch=self.epoch,
                 state_left="the ledger is whole; this process wrote nothing",

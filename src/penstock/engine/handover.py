@@ -77,6 +77,7 @@ def take_over(
             None if branch is None else tuple(branch.segments),
             rewrite,
             follower.undos,
+            follower.line,
         ),
     )
     times.fenced_us = post.clock.now_us()
@@ -160,6 +161,7 @@ def finish_rewrite(follower: Follower, leader: Leader, rewrite: Rewrite, wrong: 
     ]
     post.ledger.finish_rewrite(post.flow, leader.generation, rewrite, records, tuple(branch.segments), dead=dead)
     leader.compactor.segments = list(branch.segments)
+    leader.undos += 1
     post.probe("rewrite-finished", rewrite.upto)
 
 
@@ -222,7 +224,14 @@ def step_down(leader: Leader, spill: Spill) -> Follower:
     saved = computation.epoch if running is None else running.plan.epoch - 1
     branch = Branch(post.store, leader.compactor.segments, saved)
     branch.waiting = [(epoch, changes) for epoch, changes in leader.unsaved if epoch <= saved]
-    follower = Follower(post, computation, branch=branch, spill=leader.spill or spill, record_from=saved + 1)
+    follower = Follower(
+        post,
+        computation,
+        branch=branch,
+        spill=leader.spill or spill,
+        record_from=saved + 1,
+        undos=leader.undos,
+    )
     follower.start_epoch = saved
     if running is not None:
         follower.keep(running)

@@ -74,6 +74,8 @@ class Leader:
         self.running: Computed | None = None
         """The epoch that was computed and is not committed yet."""
         self.plan = resume.planned
+        self.undos = resume.undos
+        """How many undos had ended in the history that this process goes on from."""
         self._known = 0 if resume.last is None else resume.last.epoch
         """The last epoch that was committed when this process began to lead."""
         # An epoch that was planned may have reached some sinks: it is written to all, even where it has no rows.

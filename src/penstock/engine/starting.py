@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.engine.branch import Branch
@@ -12,24 +11,12 @@ from penstock.engine.computing import Computation
 from penstock.engine.following import Follower, catch_up
 from penstock.engine.handover import finish_rewrite
 from penstock.engine.leading import Leader, Post
+from penstock.engine.migrating import adopt
 from penstock.engine.spill import Spill
 from penstock.errors import LedgerError
-from penstock.ledger import EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef, TableImage
+from penstock.ledger import EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef
 
-__all__ = ["Migrated", "Migration", "claim", "follow", "stand_by"]
-
-
-@dataclass(frozen=True, slots=True)
-class Migrated:
-    """The state of another version made this one's. `rows`: by table that was changed; `is_same`: nothing was."""
-
-    images: Mapping[str, TableImage]
-    rows: Mapping[str, int]
-    is_same: bool
-
-
-Migration = Callable[[Mapping[str, TableImage]], Migrated]
-"""Makes the state of another version this one's, on a copy."""
+__all__ = ["claim", "follow", "stand_by"]
 
 
 def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Path) -> Leader:
@@ -48,8 +35,8 @@ def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Pa
     state_epoch = 0 if last is None else min(resume.state_epoch, last.epoch)
     behind = last is not None and state_epoch < last.epoch
     stands = _record(post.ledger, post.flow, state_epoch) if behind else last
-    computation.restore(post.store.load(resume.segments), stands)
     leader = Leader(post, computation, resume)
+    _adopt(leader, resume, stands)
     if behind and last is not None:
         done = catch_up(post, computation, last.epoch)
         leader.unsaved = [(epoch, list(computed.state)) for epoch, computed in done if computed.state]
@@ -58,29 +45,40 @@ def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Pa
     return leader
 
 
+def _adopt(leader: Leader, resume: Resume, stands: EpochRecord | None) -> None:
+    """Load the state, made this version's own where another one wrote it. Raises MigrationFailed where it can't be."""
+    post, computation = leader.post, leader.computation
+    adopted = adopt(post.store.load(resume.segments), computation.assembly.program)
+    computation.restore(adopted.images, stands)
+    if adopted.is_same or not resume.segments:
+        return
+    tables = [image.as_change() for image in adopted.images.values()]
+    whole = post.store.write(0, resume.segments[-1].last, tables, whole=True)
+    post.ledger.replace_segments(post.flow, leader.generation, resume.segments, whole)
+    leader.compactor.segments = [whole]
+
+
 def follow(
     post: Post,
     computation: Computation,
     savepoint: Savepoint,
     *,
     spill: Spill,
-    migration: Migration | None = None,
     record_from: int | None = None,
+    migrated: Callable[[Mapping[str, int]], None] = lambda _: None,
 ) -> Follower:
     """Follow from a savepoint, with a line of state of one's own.
 
-    `migration`: where the savepoint is another version's. `record_from`: see `Follower`. Raises as `run_flow`, and what
-    a migration raises.
+    Where the state is another version's, it is made this one's on a copy; `migrated` is told how many rows of which
+    tables. `record_from`: see `Follower`. Raises as `run_flow`, and MigrationFailed.
     """
-    images: Mapping[str, TableImage] = post.store.load(savepoint.segments)
+    adopted = adopt(post.store.load(savepoint.segments), computation.assembly.program)
     segments: list[SegmentRef] = list(savepoint.segments)
-    if migration is not None:
-        migrated = migration(images)
-        images = migrated.images
-        if not migrated.is_same:
-            tables = [image.as_change() for image in images.values()]
-            segments = [post.store.write(0, savepoint.epoch, tables, whole=True)] if tables else []
-    computation.restore(images, _record(post.ledger, post.flow, savepoint.epoch))
+    if not adopted.is_same:
+        tables = [image.as_change() for image in adopted.images.values()]
+        segments = [post.store.write(0, savepoint.epoch, tables, whole=True)] if tables else []
+        migrated(adopted.rows)
+    computation.restore(adopted.images, _record(post.ledger, post.flow, savepoint.epoch))
     branch = Branch(post.store, segments, savepoint.epoch)
     return Follower(post, computation, branch=branch, spill=spill, record_from=record_from, strips_from=record_from)
 

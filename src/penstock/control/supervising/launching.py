@@ -22,7 +22,7 @@ from penstock.errors import ConfigError
 
 __all__ = ["COMMAND", "LOG", "Launched", "Launcher", "log_tail", "rotate_log"]
 
-COMMAND = ("-X", "faulthandler", "-m", "penstock.control.member")
+COMMAND = ("-P", "-X", "faulthandler", "-m", "penstock.control.member")
 LOG = "log.txt"
 LOG_BYTES = 10_000_000
 """A log that is longer is moved to `log.1.txt`, in the place of the one before."""
