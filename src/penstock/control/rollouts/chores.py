@@ -30,6 +30,8 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "into": write_into,
 }
 _LINES = 3
+_LEAST = 19
+"""The lowest priority that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,17 @@ def _told(log: Path, code: int) -> str:
     return f"its process ended with exit code {code}"
 
 
+def step_aside() -> None:
+    """Leave the cores to the flows: a chore has time. What the system does not know of is no loss."""
+    os.nice(_LEAST)
+    with contextlib.suppress(OSError):
+        os.setsid()  # Linux weighs sessions first, then the processes in them
+        Path("/proc/self/autogroup").write_text(str(_LEAST), encoding="ascii")
+
+
 def main() -> None:
     """Do the job of stdin."""
+    step_aside()
     target = Path(sys.argv[1])
     line = sys.stdin.readline()
     if not line.strip():
