@@ -12,7 +12,8 @@ import pytest
 
 from penstock.clock import SystemClock
 from penstock.control import opened_ledger, project_for
-from penstock.ledger import DeploymentStatus, Ledger
+from penstock.interfaces.cli.rollout_screen import is_asking
+from penstock.ledger import Deployment, DeploymentStatus, Ledger
 from tests.interfaces.user import Answer, penstock, typed
 
 FLOW = '''
@@ -157,6 +158,26 @@ def test_somebody_approves_or_refuses(kept: Path) -> None:
     assert (answer["yes"], answer["why"]) == (True, "they were wrong")
     answer = told(typed(kept, "approve", made["id"], "--reject", "--json"))["facts"]["approval"]
     assert answer["yes"] is False
+
+
+@pytest.mark.parametrize(
+    ("by", "gate", "asks"),
+    [
+        ("policy", {"passed": False}, False),
+        ("policy", {"passed": True}, False),
+        ("differences", {"passed": False}, True),
+        ("differences", {"passed": True}, False),
+        ("differences", {"passed": False, "forced": True}, False),
+        ("differences", {"passed": False, "details": [{"final": True}]}, False),
+        ("person", {"passed": True}, True),
+    ],
+)
+def test_a_person_is_asked_only_where_a_person_decides(*, by: str, gate: Mapping[str, Any], asks: bool) -> None:
+    """Between the gate and its consequence a deploy is at `approve` for a moment, whoever decides."""
+    facts = {"gate": gate, "approve": {"began_us": 1}}
+    made = Deployment("1", "kept", "deploy", "a", "b", [{"stage": "approve", "by": by}], stage="approve", facts=facts)
+
+    assert is_asking(made) is asks
 
 
 def test_an_approval_of_nothing_names_what_there_is(kept: Path) -> None:

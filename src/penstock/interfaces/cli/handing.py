@@ -31,7 +31,14 @@ from penstock.control import (
 from penstock.errors import ConfigError
 from penstock.flow import duration_us
 from penstock.interfaces.cli.interrupts import STOPPED_AT_ONCE
-from penstock.interfaces.cli.rollout_screen import StagesPanel, closing_lines, plan_lines, print_gate_of, stage_lines
+from penstock.interfaces.cli.rollout_screen import (
+    StagesPanel,
+    closing_lines,
+    is_asking,
+    plan_lines,
+    print_gate_of,
+    stage_lines,
+)
 from penstock.interfaces.cli.screen import age_text, error_screen, print_json, screen
 from penstock.interfaces.cli.steering import Steering, steering
 from penstock.ledger import Deployment, DeploymentStatus
@@ -219,12 +226,6 @@ def _how(asked: Handing, deployment: Deployment) -> str:
     return f"penstock deployments {deployment.id}{asked.option} --follow"
 
 
-def _waits(deployment: Deployment) -> bool:
-    """Whether somebody is to say yes or no now."""
-    began = "began_us" in (deployment.facts.get("approve") or {})
-    return deployment.stage == "approve" and began and "approval" not in deployment.facts
-
-
 class _Lines:
     """A line for each stage that is done: for logs. Nobody is asked anything."""
 
@@ -277,7 +278,7 @@ class _Live:
         found = asked.asker.known(deployment)
         panel = StagesPanel(f"{asked.flow} in {asked.env}: {found.kind} {found.id}")
         with Live(panel.show(found, clock.now_us()), console=screen(), refresh_per_second=10) as live:
-            while found.status is DeploymentStatus.RUNNING and (self._declined or not _waits(found)):
+            while found.status is DeploymentStatus.RUNNING and (self._declined or not is_asking(found)):
                 clock.sleep(_LOOK_EVERY_S)
                 found = asked.asker.known(deployment)
                 gone = living_server(asked.steered.environment) is None

@@ -21,6 +21,7 @@ __all__ = [
     "StagesPanel",
     "closing_lines",
     "comparison_table",
+    "is_asking",
     "plan_lines",
     "preview_parts",
     "print_deployment",
@@ -84,7 +85,7 @@ def detail_of(name: str, facts: Mapping[str, Any], deployment: Deployment, now_u
     fact: Mapping[str, Any] = facts.get(name) or {}
     match name:
         case "approve":
-            return _approval(fact, facts, deployment)
+            return _approval(facts, deployment)
         case "watch":
             return _watch(fact, deployment, now_us)
     return _DETAILS[name](fact) if name in _DETAILS else ""
@@ -109,12 +110,26 @@ def _gate(fact: Mapping[str, Any]) -> str:
     return f"{'forced through: ' if fact.get('forced') else ''}{'; '.join(fact.get('reasons', ()))}"
 
 
-def _approval(fact: Mapping[str, Any], facts: Mapping[str, Any], deployment: Deployment) -> str:
+def is_asking(deployment: Deployment) -> bool:
+    """Whether a person is to say yes or no now: not where the policy alone decides, nor where it has let it pass."""
+    facts = deployment.facts
+    fact: Mapping[str, Any] = facts.get("approve") or {}
+    if deployment.status is not DeploymentStatus.RUNNING or deployment.stage != "approve" or "approval" in facts:
+        return False
+    if "began_us" not in fact or "ended_us" in fact:
+        return False
+    by = next((stage.get("by") for stage in deployment.plan if stage.get("stage") == "approve"), "person")
+    judged: Mapping[str, Any] = facts.get("gate") or {}
+    if by == "policy" or any(detail.get("final") for detail in judged.get("details", ())):
+        return False
+    return by == "person" or not (judged.get("passed", True) or judged.get("forced"))
+
+
+def _approval(facts: Mapping[str, Any], deployment: Deployment) -> str:
     answer: Mapping[str, Any] = facts.get("approval") or {}
     if answer:
         return f"{'yes' if answer.get('yes') else 'no'} by {answer.get('who')}"
-    waits = "began_us" in fact and "ended_us" not in fact and deployment.status is DeploymentStatus.RUNNING
-    return f"waits for somebody: penstock approve {deployment.id}" if waits else ""
+    return f"waits for somebody: penstock approve {deployment.id}" if is_asking(deployment) else ""
 
 
 def _cut(fact: Mapping[str, Any]) -> str:
