@@ -12,7 +12,7 @@ import pytest
 
 import penstock as ps
 from penstock.engine import HANDOVER_POINTS, Follower, Leader, Outcome, step_down, take_over
-from penstock.errors import Fenced, FlowBusy
+from penstock.errors import Fenced, FlowBusy, LedgerError
 from penstock.ledger import Rewrite, Savepoint
 from tests.engine.serving import Place, write_rows
 
@@ -173,6 +173,25 @@ def test_a_standby_takes_over_without_loading(place: Place) -> None:
     run(leader)
     run(place.lead(1))
     assert table(place) == totals(130)
+
+
+def test_a_standby_ends_where_another_version_takes_over(place: Place) -> None:
+    """Its state is the flow's no more: it may neither go on following nor take over, whichever it tries first."""
+    old = place.lead(1)
+    run(old)
+    standby, other = place.stand_by(1), place.stand_by(1)
+    new = place.take_over(place.follow(2, pinned(old).id))
+    write_rows(place.input, ROWS[50:60])
+    run(new)
+    with pytest.raises(FlowBusy, match="a takeover by version v2"):
+        take_over(standby, holder="standby", expected=new.generation)
+    with pytest.raises(LedgerError, match="version v2 leads with a state of its own"):
+        catch(other)
+    write_rows(place.input, ROWS[60:70])
+    run(new)
+    assert new.post.ledger.standing("sums") is not None
+    later = place.stand_by(2)
+    run(place.take_over(later))
 
 
 def test_a_follower_that_is_behind_takes_over_and_catches_up(place: Place) -> None:

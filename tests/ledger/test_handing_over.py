@@ -91,6 +91,17 @@ def test_a_standby_takes_over_without_touching_the_state(ledger: Ledger) -> None
     assert not ledger.savepoints(FLOW)
 
 
+def test_a_standby_of_another_line_of_state_is_refused(ledger: Ledger) -> None:
+    """Another version leads with a state of its own: a standby that has the one before must not go on from that."""
+    history(ledger, 5)
+    heir(ledger)
+    with pytest.raises(FlowBusy, match="a takeover by version v2"):
+        ledger.take_over(FLOW, version="v1", holder="standby", takeover=Takeover(2, 5, branch=0))
+
+    assert ledger.standing(FLOW) == Standing(2, "v2", "new", 5, plan(6), branch=1)
+    ledger.take_over(FLOW, version="v2", holder="standby", takeover=Takeover(2, 5, branch=1))
+
+
 def test_a_takeover_of_a_flow_without_epochs_keeps_no_savepoint(ledger: Ledger) -> None:
     """Where nothing was committed there is no state to keep."""
     history(ledger, 0)
@@ -224,6 +235,21 @@ def test_savepoints_name_the_state_at_an_epoch(ledger: Ledger) -> None:
     assert third.segments == (segment(0, 3),)
     ledger.drop_savepoints(FLOW, [first.id, "unknown"])
     assert [savepoint.epoch for savepoint in ledger.savepoints(FLOW)] == [3, 3]
+
+
+def test_a_savepoint_may_be_kept_under_another_name(ledger: Ledger) -> None:
+    """Whoever needs a savepoint for a while names its state once more, and it stays when the first name goes."""
+    history(ledger, 2)
+    first = ledger.savepoint(FLOW, why="now and then")
+    ledger.commit(FLOW, record(3, state=segment(3)), next_plan=plan(4))
+    again = ledger.savepoint(FLOW, why="an undo", pinned=True, of=first.id)
+    ledger.drop_savepoints(FLOW, [first.id])
+
+    assert ledger.savepoints(FLOW) == [again]
+    assert replace(again, id=first.id, made_us=first.made_us, why=first.why, pinned=False) == first
+    assert again.pinned
+    with pytest.raises(LedgerError, match="there is no savepoint"):
+        ledger.savepoint(FLOW, why="another undo", of=first.id)
 
 
 def test_a_savepoint_says_whose_state_it_is(ledger: Ledger) -> None:

@@ -61,6 +61,18 @@ def test_a_takeover_to_write_anew_leaves_the_state(ledger: Ledger) -> None:
     assert not ledger.savepoints(FLOW)
 
 
+def test_the_savepoint_of_an_undo_stays_until_its_end(ledger: Ledger) -> None:
+    """Whoever finishes the undo begins there; nobody's tidying takes it away before."""
+    history(ledger, 6)
+    start = ledger.savepoint(FLOW, why="now and then")
+    begin(ledger, replace(rewrite(), savepoint=start.id))
+    ledger.drop_savepoints(FLOW, [start.id])
+    assert ledger.savepoints(FLOW) == [start]
+    ledger.finish_rewrite(FLOW, 2, replace(rewrite(), savepoint=start.id, upto=6), good(3, 6), BRANCH)
+    ledger.drop_savepoints(FLOW, [start.id])
+    assert not ledger.savepoints(FLOW)
+
+
 def test_nothing_is_committed_while_epochs_are_written_anew(undoing: Ledger) -> None:
     """A commit is refused until the undo is finished, also one of the process that undoes."""
     with pytest.raises(LedgerError, match="an undo is under way") as caught:
@@ -102,7 +114,7 @@ def test_the_end_of_an_undo_changes_everything_at_once(undoing: Ledger) -> None:
     assert undoing.savepoint(FLOW, why="test").version == "v0"
     undoing.commit(FLOW, replace(record(7, 2, state=segment(7)), version="v0"), next_plan=plan(8))
     assert undoing.claim(FLOW, version="v0", holder="x") == Resume(
-        3, replace(record(7, 2, state=segment(7)), version="v0"), plan(8), (*BRANCH, segment(7)), state_epoch=7
+        3, replace(record(7, 2, state=segment(7)), version="v0"), plan(8), (*BRANCH, segment(7)), state_epoch=7, undos=1
     )
 
 

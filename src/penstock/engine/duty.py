@@ -76,8 +76,6 @@ class Duty:
         self._start_epoch = 0
         self._led = 0
         """The last generation that this process led as."""
-        self._undos = 0
-        """How many undos the history has that this process goes on from."""
         self._ended = threading.Event()
         self._news = threading.Event()
         self._spill: Spill | None = None
@@ -130,8 +128,6 @@ class Duty:
 
     def _lead(self, leader: Leader) -> None:
         self._leader, self._follower = leader, None
-        standing = self._post.ledger.standing(self._post.flow)
-        self._undos = 0 if standing is None else standing.undos
         self._obey()
         self._enter("leading", "leading")
 
@@ -175,7 +171,7 @@ class Duty:
         standing = self._post.ledger.standing(self._post.flow)
         if self._wish.get("when_fenced", "follow") != "follow" or standing is None:
             raise fenced
-        if standing.rewrite is not None or standing.undos != self._undos:
+        if standing.rewrite is not None or standing.undos != leader.undos:
             raise fenced
         self._leader = None
         if leader.spill is None:

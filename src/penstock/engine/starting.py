@@ -14,7 +14,7 @@ from penstock.engine.leading import Leader, Post
 from penstock.engine.migrating import adopt
 from penstock.engine.spill import Spill
 from penstock.errors import LedgerError
-from penstock.ledger import EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef
+from penstock.ledger import BEGINNING, EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef
 
 __all__ = ["claim", "follow", "stand_by"]
 
@@ -72,6 +72,8 @@ def follow(
     Where the state is another version's, it is made this one's on a copy; `migrated` is told how many rows of which
     tables. `record_from`: see `Follower`. Raises as `run_flow`, and MigrationFailed.
     """
+    standing = post.ledger.standing(post.flow)
+    _check_savepoint(post, savepoint)
     adopted = adopt(post.store.load(savepoint.segments), computation.assembly.program)
     segments: list[SegmentRef] = list(savepoint.segments)
     if not adopted.is_same:
@@ -80,17 +82,41 @@ def follow(
         migrated(adopted.rows)
     computation.restore(adopted.images, _record(post.ledger, post.flow, savepoint.epoch))
     branch = Branch(post.store, segments, savepoint.epoch)
-    return Follower(post, computation, branch=branch, spill=spill, record_from=record_from, strips_from=record_from)
+    return Follower(
+        post,
+        computation,
+        branch=branch,
+        spill=spill,
+        record_from=record_from,
+        strips_from=record_from,
+        undos=None if standing is None else standing.undos,
+    )
+
+
+def _check_savepoint(post: Post, savepoint: Savepoint) -> None:
+    """Raise LedgerError where the savepoint is gone: its files may go, and an undo may have ended its history."""
+    if savepoint.id == BEGINNING.id or any(one.id == savepoint.id for one in post.ledger.savepoints(post.flow)):
+        return
+    error = LedgerError(
+        f"the savepoint {savepoint.id} of epoch {savepoint.epoch} is gone",
+        flow=post.flow,
+        state_left="the flow goes on as it is",
+        hint="plan again, from one that is there",
+    )
+    error.heals = False
+    raise error
 
 
 def stand_by(post: Post, computation: Computation) -> Follower:
     """Follow from where the ledger's own state stands, to lead when the leader dies. Makes a savepoint to load from."""
+    standing = post.ledger.standing(post.flow)
     savepoint = post.ledger.savepoint(post.flow, why="a standby loads", pinned=True)
     try:
         computation.restore(post.store.load(savepoint.segments), _record(post.ledger, post.flow, savepoint.epoch))
     finally:
         post.ledger.drop_savepoints(post.flow, [savepoint.id])
-    return Follower(post, computation, branch=None, spill=None)
+    undos, line = (None, None) if standing is None else (standing.undos, standing.branch)
+    return Follower(post, computation, branch=None, spill=None, undos=undos, line=line)
 
 
 def _finish_undo(post: Post, computation: Computation, resume: Resume, rewrite: Rewrite, spill_folder: Path) -> Leader:
@@ -105,7 +131,7 @@ def _finish_undo(post: Post, computation: Computation, resume: Resume, rewrite: 
         )
         error.heals = False
         raise error
-    found = {savepoint.id: savepoint for savepoint in post.ledger.savepoints(post.flow)}
+    found = {savepoint.id: savepoint for savepoint in (BEGINNING, *post.ledger.savepoints(post.flow))}
     if rewrite.savepoint not in found:
         error = LedgerError(
             f"the savepoint {rewrite.savepoint} of an unfinished undo is gone",

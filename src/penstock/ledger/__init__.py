@@ -31,12 +31,13 @@ from penstock.ledger.operations import (
     Want,
 )
 from penstock.ledger.redrives import without_undone
-from penstock.ledger.savepoints import restore_point, thinned
+from penstock.ledger.savepoints import BEGINNING, restore_point, thinned
 from penstock.ledger.sql import SqlLedger, open_ledger
 from penstock.ledger.state import LocalStateStore, MemoryStateStore, StateStore
 from penstock.ledger.tablestate import Segment, TableChange, TableImage, TableKind
 
 __all__ = [
+    "BEGINNING",
     "DEAD_LETTER_SCHEMA",
     "EPOCH_SCHEMA",
     "DeadLetter",

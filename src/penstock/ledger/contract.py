@@ -153,8 +153,9 @@ class Takeover:
     last epoch whose state it holds. `segments`: its own branch of the state, as files that hold the state after
     `state_epoch` (at most the last committed one; the rest comes with the next commit); None where its state is that of
     the ledger (a standby of the same version). `rewrite`: what it will write anew; the ledger sets its `upto`, and the
-    files come with `finish_rewrite`. `undos`: how many had ended when it began to follow: where another one has ended
-    since, the history that it followed is gone, and the takeover is refused.
+    files come with `finish_rewrite`. `undos`, `branch`: as the flow stood (`Standing`) when it began to follow. Where
+    another undo has ended since, the history that it followed is gone; where the line of state is another one, that of
+    a standby is not the ledger's any more: the takeover is refused.
     """
 
     expected: int
@@ -163,6 +164,7 @@ class Takeover:
     segments: Sequence[SegmentRef] | None = None
     rewrite: Rewrite | None = None
     undos: int | None = None
+    branch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ class Resume:
     """Where a flow stands: its last committed epoch, the plan that may have begun after it, and its state files.
 
     `state_epoch`: the files hold the state after this epoch. Where it is less than the last epoch, a takeover was
-    interrupted: the epochs between are run again for their state alone.
+    interrupted: the epochs between are run again for their state alone. `undos`: how many have ended.
     """
 
     generation: int
@@ -197,6 +199,7 @@ class Resume:
     segments: Sequence[SegmentRef] = ()
     state_epoch: int = 0
     rewrite: Rewrite | None = None
+    undos: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,8 +340,12 @@ class Ledger(ABC):
         """The records that undos put aside, oldest undo first."""
 
     @abstractmethod
-    def savepoint(self, flow: str, *, why: str, pinned: bool = False) -> Savepoint:
-        """Name the state as it is after the last committed epoch. Raises LedgerError where nothing was committed."""
+    def savepoint(self, flow: str, *, why: str, pinned: bool = False, of: str | None = None) -> Savepoint:
+        """Name the state as it is after the last committed epoch. Raises LedgerError where nothing was committed.
+
+        `of`: name the state of this savepoint once more, so that it stays for as long as whoever asks needs it. Raises
+        LedgerError where that is gone.
+        """
 
     @abstractmethod
     def savepoints(self, flow: str) -> Sequence[Savepoint]:
@@ -346,7 +353,10 @@ class Ledger(ABC):
 
     @abstractmethod
     def drop_savepoints(self, flow: str, ids: Sequence[str]) -> None:
-        """Let go of savepoints; files that nothing names any more are pruned by the leader. Unknown ids are fine."""
+        """Let go of savepoints; files that nothing names any more are pruned by the leader. Unknown ids are fine.
+
+        The one that an undo under way began from stays: whoever has to finish the undo begins there.
+        """
 
     @property
     @abstractmethod

@@ -58,7 +58,9 @@ def take_over_head(
     head = locked_head(connection, db)
     if head is None:
         raise _refused(flow, "nobody has claimed the flow, so there is nothing to take over", "start the flow first")
-    if head["generation"] != takeover.expected or takeover.undos not in (None, head["undos"]):
+    alone = takeover.segments is None and takeover.rewrite is None
+    other_line = alone and takeover.branch not in (None, head["branch"])
+    if head["generation"] != takeover.expected or takeover.undos not in (None, head["undos"]) or other_line:
         if _is_repeated(connection, db, head, version=version, holder=holder, takeover=takeover):
             return head
         raise _changed(flow, head, takeover)
@@ -99,7 +101,8 @@ def _changed(flow: str, head: sa.RowMapping, takeover: Takeover) -> LedgerError:
     leads = f"version {head['version']} ({head['holder']}) leads as generation {head['generation']}"
     found = f"{leads}, the takeover was planned for generation {takeover.expected}"
     if head["generation"] == takeover.expected:
-        found = f"an undo of version {head['version']} ({head['holder']}) has ended since the takeover was planned"
+        what = "a takeover by" if takeover.undos in (None, head["undos"]) else "an undo of"
+        found = f"{what} version {head['version']} ({head['holder']}) has ended since the takeover was planned"
     return permanent(
         FlowBusy(
             f"production has changed: {found}",

@@ -131,6 +131,7 @@ def read_resume(
         read_segments(connection, db),
         state_epoch_of(head),
         load_rewrite(head["rewrite"]) if head["rewrite"] else None,
+        head["undos"],
     )
 
 

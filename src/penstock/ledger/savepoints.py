@@ -6,6 +6,7 @@ A savepoint is a list of files that are there anyway. It costs the space of what
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,12 +15,15 @@ from penstock.ledger.contract import Savepoint
 from penstock.ledger.databases import FlowDatabase, inserting
 from penstock.ledger.failures import permanent
 from penstock.ledger.fence import locked_head
-from penstock.ledger.formats.records import clean_text, dump_segments, load_segments
+from penstock.ledger.formats.records import clean_text, dump_segments, load_rewrite, load_segments
 from penstock.ledger.reading import read_segments, state_epoch_of
 
-__all__ = ["keep_state", "make_savepoint", "read_savepoints", "restore_point", "thinned"]
+__all__ = ["BEGINNING", "drop", "keep_state", "make_savepoint", "read_savepoints", "restore_point", "thinned"]
 
 HOUR_US = 3_600_000_000
+
+BEGINNING = Savepoint("nothing", 0, "", (), 0, "before the first epoch")
+"""The state of a flow that never ran. It is in no ledger, and always there."""
 
 
 def restore_point(savepoints: Sequence[Savepoint], epoch: int) -> Savepoint | None:
@@ -75,9 +79,17 @@ def keep_state(
 
 
 def make_savepoint(
-    connection: sa.Connection, db: FlowDatabase, flow: str, savepoint: str, *, now_us: int, why: str, pinned: bool
+    connection: sa.Connection,
+    db: FlowDatabase,
+    flow: str,
+    savepoint: str,
+    *,
+    now_us: int,
+    why: str,
+    pinned: bool,
+    of: str | None,
 ) -> Savepoint:
-    """Name the state as it is. Raises LedgerError where nothing was committed.
+    """Name the state as it is, or that of the savepoint `of`. Raises LedgerError where nothing was committed.
 
     The head is locked, so a compaction comes wholly before or wholly after: its files are not pruned without knowing.
     """
@@ -91,8 +103,51 @@ def make_savepoint(
                 hint="start the flow first",
             )
         )
-    keep_state(connection, db, head, savepoint, now_us=now_us, why=why, pinned=pinned)
-    return next(found for found in read_savepoints(connection, db) if found.id == savepoint)
+    if of is None:
+        keep_state(connection, db, head, savepoint, now_us=now_us, why=why, pinned=pinned)
+    else:
+        _keep_again(connection, db, of, savepoint, now_us=now_us, why=why, pinned=pinned)
+    made = next((found for found in read_savepoints(connection, db) if found.id == savepoint), None)
+    if made is None:
+        raise permanent(
+            LedgerError(
+                f"there is no savepoint {of}",
+                flow=flow,
+                state_left="nothing was written",
+                hint="look which there are, and plan again",
+            )
+        )
+    return made
+
+
+def _keep_again(
+    connection: sa.Connection,
+    db: FlowDatabase,
+    of: str,
+    savepoint: str,
+    *,
+    now_us: int,
+    why: str,
+    pinned: bool,
+) -> None:
+    """Name the state of a savepoint once more, where it is there."""
+    table = db.tables.savepoints
+    own = {"id": savepoint, "made_us": now_us, "why": clean_text(why), "pinned": pinned}
+    names = [column.name for column in table.columns]
+    values: list[sa.ColumnElement[Any]] = [
+        sa.literal(own[name], table.c[name].type) if name in own else table.c[name] for name in names
+    ]
+    found = sa.select(*values).where(*db.where(table), table.c.id == of)
+    connection.execute(sa.insert(table).from_select(names, found))
+
+
+def drop(connection: sa.Connection, db: FlowDatabase, ids: Sequence[str]) -> None:
+    """Let go of savepoints, but not of the one that an undo under way began from."""
+    head = locked_head(connection, db)
+    needed = load_rewrite(head["rewrite"]).savepoint if head is not None and head["rewrite"] else None
+    table = db.tables.savepoints
+    gone = [one for one in ids if one != needed]
+    connection.execute(sa.delete(table).where(*db.where(table), table.c.id.in_(gone)))
 
 
 def read_savepoints(connection: sa.Connection, db: FlowDatabase) -> list[Savepoint]:

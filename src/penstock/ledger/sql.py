@@ -37,7 +37,7 @@ from penstock.ledger.reading import load_dead_letter, read_epochs, read_resume, 
 from penstock.ledger.redrives import check_redrive, drop_letters, letters_redriven, request, waiting
 from penstock.ledger.rewriting import finish, read_undone
 from penstock.ledger.rollup import roll_up
-from penstock.ledger.savepoints import make_savepoint, read_savepoints
+from penstock.ledger.savepoints import drop, make_savepoint, read_savepoints
 from penstock.ledger.sql_operations import SqlOperations
 from penstock.ledger.tables import NO_SEGMENT
 
@@ -351,7 +351,7 @@ class SqlLedger(Ledger):
         """What is wished of the environment's flows, and done with them."""
         return self._operations
 
-    def savepoint(self, flow: str, *, why: str, pinned: bool = False) -> Savepoint:
+    def savepoint(self, flow: str, *, why: str, pinned: bool = False, of: str | None = None) -> Savepoint:
         """Name the state as it is after the last committed epoch. Raises LedgerError where nothing was committed.
 
         While an interrupted takeover or an undo is under way, it is the state that the live files hold.
@@ -359,7 +359,7 @@ class SqlLedger(Ledger):
         db = self._claimed(flow)
         savepoint, now_us = new_id(), self._clock.now_us()
         return db.database.write(
-            lambda c: make_savepoint(c, db, flow, savepoint, now_us=now_us, why=why, pinned=pinned),
+            lambda c: make_savepoint(c, db, flow, savepoint, now_us=now_us, why=why, pinned=pinned, of=of),
             flow=flow,
             left="there is no new savepoint",
         )
@@ -370,13 +370,11 @@ class SqlLedger(Ledger):
         return [] if db is None else db.database.read(lambda c: read_savepoints(c, db), flow=flow)
 
     def drop_savepoints(self, flow: str, ids: Sequence[str]) -> None:
-        """Let go of savepoints; files that nothing names any more are pruned by the leader."""
+        """Let go of savepoints, but not of the one that an undo under way began from."""
         db = self._databases.flow(flow)
         if db is None or not ids:
             return
-        table = db.tables.savepoints
-        drop = sa.delete(table).where(*db.where(table), table.c.id.in_(ids))
-        db.database.write(lambda c: c.execute(drop), flow=flow, left="the savepoints are as they were")
+        db.database.write(lambda c: drop(c, db, ids), flow=flow, left="the savepoints are as they were")
 
     def join(self, member: Member) -> None:
         """Note a process of a flow. The same id again replaces what was noted."""
