@@ -6,11 +6,11 @@ from penstock.control.rollouts.handover import Go, Handover, Outcome, Stay, Stop
 from penstock.control.rollouts.stages import CatchUp, Check, Cut, Follow, Hold, Savepoint, Start, Verdict, short
 from penstock.control.rollouts.world import Launch
 from penstock.errors import PenstockError
-from penstock.ledger import DeploymentStatus, Member, Want
+from penstock.ledger import BEGINNING, DeploymentStatus, Member, Want
 
 __all__ = ["NOTHING", "catch_up", "check", "follow", "hold", "savepoint", "start", "verdict"]
 
-NOTHING = "nothing"
+NOTHING = BEGINNING.id
 """The savepoint before the first epoch."""
 
 CHECK_S = 120.0
@@ -75,15 +75,17 @@ def hold(h: Handover, stage: Hold) -> Outcome:
 
 
 def savepoint(h: Handover, stage: Savepoint) -> Outcome:
-    """Name the state as it is, or find the old restore point again."""
+    """Name the state as it is, or the old restore point once more, so that nobody lets go of it meanwhile."""
     if stage.id is None and stage.epoch == 0:
         h.note(stage.name, id=NOTHING, epoch=0)
         return Go()
     why = savepoint_reason(h)
     known = h.ledger.savepoints(h.flow)
-    found = next((one for one in known if one.id == stage.id or (stage.id is None and one.why == why)), None)
+    found = next((one for one in known if one.why == why), None)
     if found is None and stage.id is not None:
-        return Stop(DeploymentStatus.FAILED, f"the restore point of epoch {stage.epoch} is gone")
+        if all(one.id != stage.id for one in known):
+            return Stop(DeploymentStatus.FAILED, f"the restore point of epoch {stage.epoch} is gone")
+        found = h.ledger.savepoint(h.flow, why=why, pinned=True, of=stage.id)
     if found is None:
         if h.standing is None or h.standing.last_epoch == 0:
             h.note(stage.name, id=NOTHING, epoch=0)
