@@ -31,7 +31,7 @@ from penstock.engine import (
     take_over,
 )
 from penstock.flow import Dataset, Definition
-from penstock.ledger import Ledger, LocalStateStore, open_ledger
+from penstock.ledger import BEGINNING, Ledger, LocalStateStore, open_ledger
 
 __all__ = ["SCHEMA", "Place", "sums", "write_rows"]
 
@@ -118,7 +118,7 @@ class Place:
     ) -> Follower:
         """A process that follows from a savepoint."""
         post, computation = self.process(factor, probe)
-        found = next(one for one in post.ledger.savepoints(post.flow) if one.id == savepoint)
+        found = next(one for one in (BEGINNING, *post.ledger.savepoints(post.flow)) if one.id == savepoint)
         return follow(post, computation, found, spill=self.spill(), record_from=record_from)
 
     def spill(self) -> Spill:

@@ -13,7 +13,7 @@ import pytest
 import penstock as ps
 from penstock.engine import HANDOVER_POINTS, Follower, Leader, Outcome, step_down, take_over
 from penstock.errors import Fenced, FlowBusy, LedgerError
-from penstock.ledger import Rewrite, Savepoint
+from penstock.ledger import BEGINNING, Rewrite, Savepoint
 from tests.engine.serving import Place, write_rows
 
 ROWS = [(number % 7, number) for number in range(200)]
@@ -277,6 +277,24 @@ def test_the_hidden_old_version_can_undo_at_once(place: Place) -> None:
     write_rows(place.input, ROWS[90:100])
     run(leader)
     assert table(place) == totals(100)
+
+
+def test_an_undo_of_everything_begins_from_nothing(place: Place) -> None:
+    """There is no savepoint before the first epoch, and none is needed, by whoever finishes the undo either."""
+
+    def probe(here: str, _epoch: int) -> None:
+        if here == "rewritten":
+            raise Killed
+
+    bad = place.lead(3)
+    run(bad)
+    right = place.follow(1, BEGINNING.id, probe, record_from=1)
+    catch(right)
+    with pytest.raises(Killed):
+        undo(right, bad, BEGINNING)
+    run(place.lead(1))
+    assert table(place) == totals(50)
+    assert {record.version for record in bad.post.ledger.epochs("sums")} == {"v1"}
 
 
 @pytest.mark.parametrize("point", [point for point in HANDOVER_POINTS if not point.startswith("rewrit")])

@@ -52,7 +52,7 @@ from penstock.errors import (
     PenstockError,
     StepFailed,
 )
-from penstock.ledger import Ledger, LocalStateStore, Savepoint
+from penstock.ledger import BEGINNING, Ledger, LocalStateStore, Savepoint
 
 __all__ = ["EXIT_CODES", "Job", "do_duty", "exit_code_of", "main"]
 
@@ -236,7 +236,7 @@ def _manifest(prepared: PreparedRun, version: str) -> Mapping[str, Any] | None:
 def _savepoint(ledger: Ledger, job: Job) -> Savepoint | None:
     if job.savepoint is None:
         return None
-    for savepoint in ledger.savepoints(job.flow):
+    for savepoint in (BEGINNING, *ledger.savepoints(job.flow)):
         if savepoint.id == job.savepoint:
             return savepoint
     error = LedgerError(f"there is no savepoint {job.savepoint}", flow=job.flow, hint="make the plan again")
