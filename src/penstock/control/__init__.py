@@ -2,6 +2,8 @@
 
 from penstock.control.binding import KINDS, Binding
 from penstock.control.bundles import Bundle, bundle_of, bundles, load_bundle, make_bundle, version_environment
+from penstock.control.chaos.conducting import Performance, Wanted
+from penstock.control.chaos.verdicts import Outcome, Report, Verdict
 from penstock.control.environment import Bound, bind
 from penstock.control.gate import (
     Conduct,
@@ -86,12 +88,15 @@ __all__ = [
     "Limits",
     "LoadedFlow",
     "Manner",
+    "Outcome",
+    "Performance",
     "PreparedRun",
     "Project",
     "QueryResult",
     "Reason",
     "Receipt",
     "Removal",
+    "Report",
     "RestartPolicy",
     "Rollouts",
     "RowDiff",
@@ -105,6 +110,8 @@ __all__ = [
     "Target",
     "Tried",
     "UndoPreview",
+    "Verdict",
+    "Wanted",
     "Wisher",
     "bare_project",
     "begin_by_request",
