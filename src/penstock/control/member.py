@@ -15,13 +15,14 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from penstock.clock import Clock, SystemClock
 from penstock.connect import preload
 from penstock.control.bundles import bundles, load_bundle, version_environment
+from penstock.control.exit_codes import exit_code_of
 from penstock.control.kill_points import probe_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import find_flow, load_flow
@@ -43,36 +44,12 @@ from penstock.engine import (
     lookup_tables,
 )
 from penstock.errors import (
-    CheckFailed,
-    ConfigError,
-    ConnectorError,
-    DefinitionError,
-    Fenced,
     LedgerError,
     PenstockError,
-    StepFailed,
 )
 from penstock.ledger import BEGINNING, Ledger, LocalStateStore, Savepoint
 
-__all__ = ["EXIT_CODES", "Job", "do_duty", "exit_code_of", "main"]
-
-EXIT_CODES: Mapping[int, str] = {
-    0: "stopped as asked, or the input has ended",
-    3: "fenced, and told not to follow",
-    10: "the flow as written, or the project, is wrong",
-    11: "a step or a check failed",
-    12: "the ledger, a source or a sink failed",
-    70: "a bug in Penstock",
-}
-_KINDS: tuple[tuple[type[PenstockError], int], ...] = (
-    (Fenced, 3),
-    (ConfigError, 10),
-    (DefinitionError, 10),
-    (StepFailed, 11),
-    (CheckFailed, 11),
-    (ConnectorError, 12),
-    (LedgerError, 12),
-)
+__all__ = ["Job", "do_duty", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +113,6 @@ def _guarded(job: Job) -> int:
     return 0
 
 
-def exit_code_of(error: PenstockError) -> int:
-    """How a process ends that can't go on for this error: one of `EXIT_CODES`."""
-    return next((code for kind, code in _KINDS if isinstance(error, kind)), 12)
-
-
 def _serve(job: Job, stop: StopSignal) -> str:
     clock = SystemClock()
     project = project_for(Path(job.project_root))
@@ -181,7 +153,9 @@ def do_duty(
     `dress`: changes what the flow is put together of, before it runs; for chaos. Raises what runs raise.
     """
     definition = prepared.loaded.definition
-    options = with_limits(RunOptions(**job.options), prepared)
+    undo = prepared.loaded.project.undo
+    asked = RunOptions(savepoint_s=undo.savepoint_every_s, keep_s=undo.keep_s, hold_s=undo.hold_input_s)
+    options = with_limits(replace(asked, **job.options), prepared)
     version = job.version or prepared.loaded.fingerprint
     tally = Tally(definition.name, lookup_tables(definition), clock, lambda _: None)
     patience = Patience(definition.name, clock, stop, options.patience_s, tally.retrying)

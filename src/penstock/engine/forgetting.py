@@ -9,7 +9,7 @@ from functools import partial
 from penstock.clock import Clock
 from penstock.connect import Source
 from penstock.engine.patience import Patience
-from penstock.ledger import EpochPlan
+from penstock.ledger import EpochPlan, EpochRecord
 
 __all__ = ["Forgetting"]
 
@@ -24,6 +24,11 @@ class Forgetting:
         self._hold_s = hold_s
         self._waiting: deque[tuple[float, EpochPlan]] = deque()
         self.hold_from: int | None = None
+
+    def resume(self, last: EpochRecord, now_us: int) -> None:
+        """Go on from the last epoch of an earlier process, whose input may be held still."""
+        age_s = max(0.0, (now_us - last.committed_us) / 1e6)
+        self._waiting.append((self._clock.stopwatch_s() - age_s, last.plan))
 
     def committed(self, plan: EpochPlan) -> None:
         """Take note of a committed epoch, and let sources forget all that nobody holds any more."""

@@ -94,6 +94,8 @@ class Leader:
             assembly.definition, assembly.sources, post.clock, post.options, min_epoch_ms=assembly.min_epoch_ms
         )
         self.forgetting = Forgetting(assembly.sources, post.patience, post.clock, post.options.hold_s)
+        if resume.last is not None:
+            self.forgetting.resume(resume.last, post.clock.now_us())
         self._redrive_looked_s = -1e9
         self._fence_looked_s = post.clock.stopwatch_s()
         self._savepoint_s = post.clock.stopwatch_s()
