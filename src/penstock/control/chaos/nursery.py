@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from penstock.clock import Clock, SystemClock
-from penstock.control.member import EXIT_CODES
+from penstock.control.exit_codes import EXIT_CODES
 from penstock.errors import PenstockError
 
 __all__ = ["Ending", "Nursery", "Process"]

@@ -27,9 +27,10 @@ from penstock.connect import sink_class, source_class
 from penstock.control.chaos.faults import EpochClock, all_of, break_sink, probe_of_faults
 from penstock.control.chaos.repeating import record_outputs, repeat_epochs
 from penstock.control.chaos.script import Script
+from penstock.control.exit_codes import exit_code_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.locks import flow_lock
-from penstock.control.member import Job, do_duty, exit_code_of
+from penstock.control.member import Job, do_duty
 from penstock.control.tables import note_datasets
 from penstock.engine import Probe, StopSignal
 from penstock.errors import PenstockError
