@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from penstock.clock import ManualClock
-from penstock.control import Asker, Environment, Extent, Manner, begin_by_request, epochs_of, manner_of, project_for
+from penstock.control import (
+    Asker,
+    Environment,
+    Extent,
+    Manner,
+    begin_by_request,
+    epochs_of,
+    flow_folder,
+    flow_lock,
+    manner_of,
+    project_for,
+)
 from penstock.control.policies import DeployPolicy
 from penstock.control.rollouts.asking import situation_of
 from penstock.control.rollouts.plans import Deploy
@@ -110,6 +121,12 @@ def test_a_rollback_is_said_to_the_deploy_that_is_under_way(ledger: Ledger, aske
     assert (asked["who"], asked["why"]) == ("ann", "because")
     with pytest.raises(FlowBusy, match="a deploy of this flow by ann is under way"):
         asker.rollback(FLOW, "other")
+
+
+def test_what_penstock_run_runs_is_not_handed_over(asker: Asker, environment: Environment) -> None:
+    """Its process looks at no wishes; the error says which one it is."""
+    with flow_lock(flow_folder(environment, FLOW), FLOW, "dev"), pytest.raises(FlowBusy, match="by `penstock run`"):
+        asker.deploy(FLOW, "third", Manner())
 
 
 def test_the_hidden_version_is_seen(ledger: Ledger, asker: Asker) -> None:

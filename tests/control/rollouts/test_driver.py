@@ -104,6 +104,26 @@ def test_a_person_is_waited_for(build: Build) -> None:
     assert found.receipt["approval"]["who"] == "cleo"
 
 
+def test_nothing_that_was_compared_is_kept_while_somebody_is_waited_for(build: Build) -> None:
+    """A day may pass, and a spill would fill the disk; what comes after the cut is kept again."""
+    machine = build()
+    server = Server(machine)
+    name = machine.begin(Deploy(NEW), Manner(3, None, watch_s=1.0, approve="person"))
+    seen: list[int] = []
+
+    def each(found: Deployment) -> None:
+        wishes = [machine.ledger.wish_of(FLOW, process.id).get("spill_from") for process in machine.processes.values()]
+        if found.stage == "approve" and None not in wishes and len(wishes) == 2:
+            seen.append(min(wish for wish in wishes if wish is not None))
+            answer = {"approval": {"yes": True, "who": "cleo", "why": ""}}
+            machine.ledger.operations.advance_deployment(name, facts=answer)
+
+    server.run(name, each)
+    found = check_whole(server, name)
+    assert found.status is DONE
+    assert seen[0] > int(found.facts["savepoint"]["epoch"])
+
+
 def test_a_failed_gate_can_be_forced_through(build: Build) -> None:
     """The receipt keeps the verdict and the reason."""
     machine = build(new=Behaviour(rows="wrong"))

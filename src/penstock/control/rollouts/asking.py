@@ -13,6 +13,7 @@ from typing import Any
 
 from penstock.clock import Clock, new_id
 from penstock.control.bundles import bundle_of
+from penstock.control.locks import lock_holder
 from penstock.control.policies import DeployPolicy, Extent, extent_of
 from penstock.control.project import Environment
 from penstock.control.rollouts.chores import Chores
@@ -32,6 +33,7 @@ from penstock.control.rollouts.plans import (
 from penstock.control.rollouts.stages import Gate, Stage, Watch, plan_to_json, short
 from penstock.control.rollouts.targets import TakenBack, Target, resolve_target, taken_back, version_runs
 from penstock.control.supervising.standing import is_leader
+from penstock.control.tables import flow_folder
 from penstock.control.version_environments import python_of
 from penstock.errors import ConfigError, DefinitionError, FlowBusy
 from penstock.flow import duration_us
@@ -362,6 +364,14 @@ class Asker:
         operations.note(Event(fact.replace("_", "-"), deployment.flow, body, self._who, self._clock.now_us()))
 
     def _intent(self, flow: str, ask: Ask, manner: Manner) -> Intent:
+        holder = lock_holder(flow_folder(self._environment, flow))
+        if holder is not None:
+            raise FlowBusy(
+                f"process {holder} runs it by `penstock run`, and only what a server runs can be handed over",
+                flow=flow,
+                state_left="nothing was changed",
+                hint=f"stop it (Ctrl-C there, or kill -TERM {holder}), then: penstock start {flow}",
+            )
         situation = situation_of(self._ledger, flow)
         if not isinstance(ask, Deploy):
             situation = replace(situation, hidden=None)

@@ -12,7 +12,7 @@ from penstock.ledger import DeploymentStatus, Member
 __all__ = ["final_status", "release", "retire"]
 
 STOP_S = 30.0
-OURS = ("hold_from", "spill", "expected", "rewrite", "wrong", "until", "part")
+OURS = ("hold_from", "spill", "spill_from", "expected", "rewrite", "wrong", "until", "part")
 """What deployments wish of a leader."""
 
 

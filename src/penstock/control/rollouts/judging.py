@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock.connect import Change
 from penstock.control.rollouts.handover import Go, Handover, Outcome, Stay, Stop, refused
-from penstock.control.rollouts.stages import Approve, Compare, Follow, Gate, Into, Keep, Shadow, short
+from penstock.control.rollouts.stages import Approve, Compare, Cut, Follow, Gate, Into, Keep, Shadow, short
 from penstock.control.rollouts.world import Evidence, Outputs
 from penstock.ledger import DeploymentStatus, Member
 
@@ -17,6 +17,7 @@ STEP_S = 0.05
 """How long one step may compare: the server has other things to do."""
 ALONE_S = 30.0
 COUNTED_S = 10.0
+THIN_EVERY_S = 60.0
 CHORE_S = 3_600.0
 
 
@@ -137,7 +138,21 @@ def approve(h: Handover, stage: Approve) -> Outcome:
         return refused(f"{who} said no" + (f": {why}" if why else ""))
     if h.waited_s(stage.name) > stage.within_s:
         return refused(f"nobody approved it within {stage.within_s / 3600:.0f} hours")
+    _thin(h)
     return Stay()
+
+
+def _thin(h: Handover) -> None:
+    """While somebody is waited for, what was compared already need not be kept; an undo needs all of it."""
+    made = h.stage(Cut)
+    if made is None or made.rewrite_first is not None or h.standing is None:
+        return
+    if h.now_us - h.memory.noted_us.get("thinned", 0) < THIN_EVERY_S * 1e6:
+        return
+    h.memory.noted_us["thinned"] = h.now_us
+    for member in (h.leader(), h.member("new")):
+        if member is not None:
+            h.wish(member, spill_from=h.standing.last_epoch)
 
 
 def compare(h: Handover, stage: Compare) -> Outcome:

@@ -17,10 +17,10 @@ from penstock.interfaces.cli.handing import (
     carried_out,
     handing,
     manner,
+    nothing_to_do,
     version_of,
 )
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, FlowName, ProjectFolder, given_params
-from penstock.interfaces.cli.screen import print_json, screen
 from penstock.interfaces.cli.steering import Why
 
 __all__ = ["command"]
@@ -54,9 +54,5 @@ def command(
         how = manner(asked, shadow=shadow, watch=watch, auto_approve=auto_approve, force=force, why=why)
         intent = asked.asker.deploy(asked.flow, chosen, how)
         if not intent.plan:
-            if as_json:
-                print_json({"flow": asked.flow, "env": asked.env, "plan": [], "leads": chosen})
-            else:
-                screen().print(f"{asked.flow} in {asked.env}: nothing to do, version {chosen} leads", markup=False)
-            return 0
+            return nothing_to_do(asked, f"nothing to do, version {chosen} leads", as_json=as_json)
         return carried_out(asked, intent, detach=detach, as_json=as_json)

@@ -55,6 +55,7 @@ __all__ = [
     "followed",
     "handing",
     "manner",
+    "nothing_to_do",
     "show_plan",
     "values",
     "version_of",
@@ -161,6 +162,15 @@ def show_plan(asked: Handing, intent: Intent) -> None:
     out.print(f"{asked.flow} in {asked.env}: {intent.kind}, {old} -> {new}", markup=False)
     for line in plan_lines(intent.plan):
         out.print(line, markup=False, soft_wrap=True)
+
+
+def nothing_to_do(asked: Handing, told: str, *, as_json: bool) -> int:
+    """Say that there is nothing to do; gives the exit code."""
+    if as_json:
+        print_json({"flow": asked.flow, "env": asked.env, "plan": [], "why": told})
+    else:
+        screen().print(f"{asked.flow} in {asked.env}: {told}", markup=False)
+    return 0
 
 
 def carried_out(asked: Handing, intent: Intent, *, detach: bool, as_json: bool) -> int:

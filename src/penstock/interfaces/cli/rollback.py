@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.interfaces.cli.handing import Detach, VersionId, carried_out, handing, show_plan
+from penstock.interfaces.cli.handing import Detach, VersionId, carried_out, handing, nothing_to_do, show_plan
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, FlowName, ProjectFolder
 from penstock.interfaces.cli.screen import screen
 from penstock.interfaces.cli.steering import Why
@@ -35,8 +35,7 @@ def command(
     with handing(flow, project, env, why=why) as asked:
         intent = asked.asker.rollback(asked.flow, version)
         if not intent.plan and intent.said_to is None:
-            screen().print(f"{asked.flow} in {asked.env}: nothing to do, {intent.ask.version} leads", markup=False)
-            return 0
+            return nothing_to_do(asked, f"nothing to do, {intent.ask.version} leads", as_json=as_json)
         if dry_run:
             show_plan(asked, intent)
             if intent.said_to is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from penstock.errors import ConfigError
-from penstock.interfaces.cli.handing import Detach, carried_out, handing, manner, show_plan
+from penstock.interfaces.cli.handing import Detach, carried_out, handing, manner, nothing_to_do, show_plan
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, FlowName, ProjectFolder
 from penstock.interfaces.cli.rollout_screen import preview_parts
 from penstock.interfaces.cli.screen import print_json, screen
@@ -55,8 +55,7 @@ def command(
         how = manner(asked, shadow=None, watch=None, auto_approve=True, force=False, why=why)
         intent = asked.asker.undo(preview, asked.flow, how)
         if not intent.plan:
-            screen().print(f"{asked.flow} in {asked.env}: nothing was written after that epoch", markup=False)
-            return 0
+            return nothing_to_do(asked, "nothing was written after that epoch", as_json=as_json)
         if dry_run:
             screen().print()
             show_plan(asked, intent)
