@@ -64,6 +64,14 @@ def test_what_heals_is_tried_for_ever() -> None:
     assert [wait.until_us - NOW for wait in waits if isinstance(wait, Wait)] == [1e6, 2e6, 4e6, 60e6]
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_waiting() -> None:
+    """The pause counts from the end of the process; a clock from before that is no measure."""
+    waits = judged(POISON, POISON)
+
+    assert isinstance(waits, Wait)
+    assert [waits.is_over(NOW + after) for after in (-1, 0, 249_999, 250_000)] == [True, False, False, True]
+
+
 def test_kills_by_others_are_borne_longer() -> None:
     """The flow is not to blame for SIGKILL; only a long row of them holds it."""
     assert isinstance(judged(*[KILLED] * 9), Wait)

@@ -267,6 +267,7 @@ class Crew:
 
     def let_go(self) -> None:
         """Another server leads now: know nothing, so that nothing old is believed later."""
+        self._processes.ended()
         self._watched.clear()
         self._killed.clear()
         self._pending.clear()

@@ -45,11 +45,16 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Start it at `until_us`. `sentence` tells a person why."""
+    """Start it at `until_us`. `since_us`: when it ended. `sentence` tells a person why."""
 
+    since_us: int
     until_us: int
     failures: int
     sentence: str
+
+    def is_over(self, now_us: int) -> bool:
+        """Whether it is time. A clock that was set back to before the end tells nothing: then it is."""
+        return not self.since_us <= now_us < self.until_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ def verdict(flow: str, env: str, ends: Sequence[End], *, policy: RestartPolicy) 
     )
     wait_s = min(first_s * 2 ** min(failures - 1, 30), longest_s)
     sentence = f"{_subject(last)} {last.cause}; it is tried again"
-    return Wait(last.at_us + round(wait_s * 1e6), failures, sentence)
+    return Wait(last.at_us, last.at_us + round(wait_s * 1e6), failures, sentence)
 
 
 def _streak(ends: Sequence[End], policy: RestartPolicy) -> list[End]:

@@ -79,6 +79,7 @@ class Presence:
         self._alone = alone
         self._lease = f"server:{env}"
         self._renewed_s: float | None = None
+        self._next_try_s = 0.0
         self._lock: int | None = None
         pid = os.getpid()
         self.me = ServerFacts(env, pid, process_started(pid) or "", this_host(), clock.now_us())
@@ -97,6 +98,9 @@ class Presence:
         if self.leads and self._renewed_s is not None and now_s - self._renewed_s < self._ttl_s / 3:
             return True
         was = self._renewed_s is not None
+        if not was and now_s < self._next_try_s:
+            return False
+        self._next_try_s = now_s + self._ttl_s / 10
         if self._alone and not self._take_lock():
             return self._refused(read_server(self._folder))
         lease = self._operations.lease(self._lease, self.me.holder, ttl_s=self._ttl_s)

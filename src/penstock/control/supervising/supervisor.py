@@ -268,7 +268,7 @@ class Supervisor:
         if isinstance(judged, Hold):
             self._hold(case, judged)
             return None
-        if isinstance(judged, Wait) and self._clock.now_us() < judged.until_us:
+        if isinstance(judged, Wait) and not judged.is_over(self._clock.now_us()):
             self._say(case.flow, f"{judged.sentence} (failure {judged.failures})")
             return None
         standing = self._ledger.standing(case.flow)
@@ -301,8 +301,9 @@ class Supervisor:
     def _keep_standby(self, case: _Case, leader: Member | None) -> None:
         wanted = bool(case.desired.options.get("standby")) and case.desired.want in (Want.RUNNING, Want.PAUSED)
         standbys = [member for member in self._standbys(case) if member.wish.get("role") != "stop"]
-        missing = wanted and not standbys and leader is not None and leader.facts.get("role") == "leading"
-        if missing and self._clock.now_us() >= self._standby_us(case):
+        # Before the first epoch there is no state to stand by with.
+        has_state = leader is not None and leader.facts.get("role") == "leading" and bool(leader.facts.get("epoch"))
+        if wanted and has_state and not standbys and self._clock.now_us() >= self._standby_us(case):
             self._start(case, "follow", {})
         if case.deployment is None and leader is not None:
             kept = standbys[:1] if wanted else []
@@ -311,7 +312,8 @@ class Supervisor:
 
     def _standby_us(self, case: _Case) -> int:
         """When a standby may be started: those that fail are started less often, and never given up."""
-        ends = [end for end in self.crew.ends(case.flow) if not end.led]
+        version = case.desired.version
+        ends = [end for end in self.crew.ends(case.flow) if not end.led and end.version == version]
         judged = verdict(case.flow, self.crew.environment.name, ends, policy=self._settings.policy)
         if isinstance(judged, Hold):
             return judged.end.at_us + round(self._settings.policy.away_longest_s * 1e6)

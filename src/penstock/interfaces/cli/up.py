@@ -7,7 +7,8 @@ import signal
 import sys
 from contextlib import closing
 from pathlib import Path
-from threading import Lock, Thread
+from queue import SimpleQueue
+from threading import Thread
 from types import FrameType
 from typing import Annotated
 
@@ -36,6 +37,8 @@ END_SERVER_AND_FLOWS = signal.SIGUSR2
 
 _TOKEN = "PENSTOCK_TOKEN"  # noqa: S105 - the name of a variable
 _LOOK_EVERY_S = 0.2
+_LINES_MOST = 1_000
+_LINES_S = 1.0
 
 
 def command(
@@ -86,7 +89,7 @@ def command(
             duties=[Rollouts(environment, clock)],
             tell=lines.tell,
         )
-        with closing(server):
+        with closing(lines), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
             begin = begin_by_request(environment, ledger, clock)
             listener = Listener(make_app(environment, ledger, clock, token, begin=begin, wake=server.wake), port=port)
@@ -111,19 +114,30 @@ def _greet(lines: _Lines, environment: Environment, url: str, made: str | None, 
 
 
 class _Lines:
-    """What a server says. A terminal that is gone stops no server."""
+    """What a server says, written by a thread of its own: a terminal that is stopped or gone holds up no flow."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = Lock()
+        self._waiting: SimpleQueue[str | None] = SimpleQueue()
+        self._writer = Thread(target=self._write, name="penstock-lines", daemon=True)
+        self._writer.start()
 
     def tell(self, flow: str, line: str) -> None:
         """A line with its time."""
         self.show(f"{time_text(self._clock.now_us())[11:]}  {flow + '  ' if flow else ''}{line}")
 
     def show(self, line: str) -> None:
-        """A line as it is."""
-        with self._lock:
+        """A line as it is; dropped where very many wait already."""
+        if self._waiting.qsize() < _LINES_MOST:
+            self._waiting.put(line)
+
+    def close(self) -> None:
+        """Give what waits a moment to be written."""
+        self._waiting.put(None)
+        self._writer.join(_LINES_S)
+
+    def _write(self) -> None:
+        while (line := self._waiting.get()) is not None:
             try:
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
