@@ -279,6 +279,39 @@ def test_the_hidden_old_version_can_undo_at_once(place: Place) -> None:
     assert table(place) == totals(100)
 
 
+def test_an_undo_that_can_not_end_is_ended_by_another(place: Place) -> None:
+    """The version that was to undo dies on its input each time: another one takes it back from there, or earlier."""
+
+    def probe(here: str, _epoch: int) -> None:
+        if here == "rewritten":
+            raise Killed
+
+    good = place.lead(1)
+    run(good)
+    savepoint = pinned(good)
+    bad = place.take_over(place.follow(3, savepoint.id))
+    write_rows(place.input, ROWS[50:120])
+    run(bad)
+    hopeless = place.follow(2, savepoint.id, probe, record_from=savepoint.epoch + 1)
+    catch(hopeless)
+    with pytest.raises(Killed):
+        undo(hopeless, bad, savepoint)
+    standing = good.post.ledger.standing("sums")
+    assert standing is not None
+    assert standing.rewrite is not None
+    with pytest.raises(LedgerError, match="taken back by an undo"):
+        catch(place.follow(1, savepoint.id))
+    right = place.follow(1, savepoint.id, record_from=savepoint.epoch + 1)
+    catch(right)
+    again = replace(rewrite_to(savepoint, "v1"), id="undo-2")
+    leader, _ = take_over(right, holder="right", expected=standing.generation, rewrite=again)
+    assert table(place) == totals(120)
+    write_rows(place.input, ROWS[120:200])
+    run(leader)
+    assert table(place) == totals(200)
+    assert {one.id for one, _ in good.post.ledger.undone_epochs("sums")} == {"undo-2"}
+
+
 def test_an_undo_of_everything_begins_from_nothing(place: Place) -> None:
     """There is no savepoint before the first epoch, and none is needed, by whoever finishes the undo either."""
 

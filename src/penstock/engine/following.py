@@ -14,7 +14,7 @@ from penstock.engine.computing import Computation, Computed
 from penstock.engine.leading import Post
 from penstock.engine.spill import Spill
 from penstock.errors import LedgerError
-from penstock.ledger import EpochPlan, EpochRecord, Standing, without_undone
+from penstock.ledger import EpochPlan, EpochRecord, Rewrite, Standing, without_undone
 
 __all__ = ["Follower", "catch_up"]
 
@@ -154,7 +154,7 @@ class Follower:
     def _checked(self, standing: Standing) -> Standing:
         """Raise where what was followed is being taken back: the state of this process is that of another history."""
         gone = None
-        if standing.rewrite is not None or standing.undos != self.undos:
+        if standing.undos != self.undos or not self._outlives(standing.rewrite):
             gone = "the epochs that this process followed are taken back by an undo"
         elif self.branch is None and standing.branch != self.line:
             gone = f"version {standing.version} leads with a state of its own, and no more with the one of this standby"
@@ -169,6 +169,13 @@ class Follower:
             error.heals = False
             raise error
         return standing
+
+    def _outlives(self, rewrite: Rewrite | None) -> bool:
+        """Whether what this process follows is none of what an undo takes back, or it is there to take that back too.
+
+        An undo whose version can't take its input is ended by another one that begins no later.
+        """
+        return rewrite is None or (self.strips_from is not None and self.strips_from <= rewrite.first)
 
     def _show(self, computed: Computed) -> None:
         if self.post.tally.is_due("following"):
