@@ -36,7 +36,9 @@ def command(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option("--memory", metavar="SIZE", help="Most memory of its process, such as 2GB; 0: that of penstock.toml."),
+        typer.Option(
+            "--memory", metavar="SIZE", help="Most memory of its process, 2GB for example; 0: as penstock.toml says."
+        ),
     ] = None,
     hang_after: Annotated[
         float | None,
