@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 import penstock as ps
+from penstock.connect.postgres import PostgresSink
 from penstock.engine import HANDOVER_POINTS, Follower, Leader, Outcome, step_down, take_over
 from penstock.errors import Fenced, FlowBusy, LedgerError
 from penstock.ledger import BEGINNING, Rewrite, Savepoint
@@ -192,6 +193,24 @@ def test_a_standby_ends_where_another_version_takes_over(place: Place) -> None:
     assert new.post.ledger.standing("sums") is not None
     later = place.stand_by(2)
     run(place.take_over(later))
+
+
+def test_who_opens_a_sink_that_a_newer_process_writes_is_fenced(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was frozen after it raised its fence: what the sink holds more than it knows is no sign of a lost ledger."""
+    old = place.lead(1)
+    run(old)
+    asked = PostgresSink.last_epoch
+
+    def late(sink: PostgresSink) -> int | None:
+        monkeypatch.setattr(PostgresSink, "last_epoch", asked)
+        write_rows(place.input, ROWS[50:80])
+        run(place.lead(1))
+        return asked(sink)
+
+    monkeypatch.setattr(PostgresSink, "last_epoch", late)
+    with pytest.raises(Fenced, match="leads as generation 3"):
+        place.lead(1)
+    assert table(place) == totals(80)
 
 
 def test_a_follower_that_is_behind_takes_over_and_catches_up(place: Place) -> None:

@@ -122,6 +122,7 @@ class Leader:
             raise
         held = sink.last_epoch()
         if held is not None and held > known:
+            self._look_at_fence()  # a newer process may have written since the fence was raised
             lost = LedgerError(
                 f"the target of {name} holds this flow's epochs up to {held}, the ledger knows {known}: it was lost or "
                 "replaced, and going on would write rows twice",
