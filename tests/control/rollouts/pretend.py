@@ -566,7 +566,8 @@ def check_whole(server: Server, deployment: str) -> Deployment:
     assert not [one for one in machine.ledger.savepoints(FLOW) if one.pinned], "nothing is pinned"
     wish = machine.ledger.wish_of(FLOW, leaders[0].id)
     assert not wish.get("hold_from"), "nothing is held"
-    assert not (wish.get("spill") or wish.get("spill_from")), "nothing is spilled"
+    assert wish.get("spill") is None, "nothing is spilled"
+    assert wish.get("spill_from") is None, "and no spill is thinned"
     assert machine.wrongs == []
     records = machine.ledger.epochs(FLOW)
     assert [record.epoch for record in records] == list(range(1, standing.last_epoch + 1))
