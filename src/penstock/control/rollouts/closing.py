@@ -7,6 +7,7 @@ from penstock.control.rollouts.handover import Back, Go, Handover, Outcome, Stay
 from penstock.control.rollouts.opening import savepoint_reason
 from penstock.control.rollouts.stages import Cut, Retire
 from penstock.control.supervising.crew import SUPERVISOR, is_of
+from penstock.control.supervising.standing import is_leader
 from penstock.ledger import DeploymentStatus, Member
 
 __all__ = ["final_status", "release", "retire"]
@@ -14,6 +15,8 @@ __all__ = ["final_status", "release", "retire"]
 STOP_S = 30.0
 OURS = ("hold_from", "spill", "spill_from", "expected", "rewrite", "wrong", "until", "part")
 """What deployments wish of a leader."""
+HELD = ("hold_from", "spill", "spill_from")
+"""What of it they wish of every process that is about to lead, too (`Handover.hold`)."""
 
 
 def retire(h: Handover, stage: Retire | None = None) -> Outcome:
@@ -21,9 +24,11 @@ def retire(h: Handover, stage: Retire | None = None) -> Outcome:
     del stage
     if not stopped(h, [one for one in everyone(h) if not leads(one, h.standing)]):
         return Stay()
-    leader = h.leader()
-    if leader is not None:
-        h.wish(leader, **dict.fromkeys(OURS), owner=SUPERVISOR)
+    for member in list(h.alive.values()):
+        if leads(member, h.standing):
+            h.wish(member, **dict.fromkeys(OURS), owner=SUPERVISOR)
+        elif is_leader(member):  # the one that led is dead, and this one will, once it has loaded
+            h.wish(member, **dict.fromkeys(HELD))
     why = savepoint_reason(h)
     mine = [one.id for one in h.ledger.savepoints(h.flow) if one.why == why]
     if mine:
