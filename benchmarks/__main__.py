@@ -104,9 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _is_right(figures: Mapping[str, Figures]) -> bool:
     """Whether all answers were equal to the limit's and no row was lost or doubled."""
-    live = figures.get("latency", {})
     equal: bool = figures.get("throughput", {}).get("all_equal", True)
-    return equal and not live.get("lost") and not live.get("duplicated")
+    counted = [figures.get(name, {}) for name in ("latency", "change", "recovery")]
+    return equal and not any(figure.get("lost") or figure.get("duplicated") for figure in counted)
 
 
 if __name__ == "__main__":

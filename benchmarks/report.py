@@ -89,6 +89,7 @@ def _throughput(told: Mapping[str, Any]) -> list[str]:
 
 def _others(figures: Mapping[str, Any]) -> list[str]:
     live, keys, mapped = figures["latency"], figures["state"], figures["map"]
+    changed, recovered = figures["change"], figures["recovery"]
     return [
         "### Latency, state, row-wise Python",
         "",
@@ -101,6 +102,32 @@ def _others(figures: Mapping[str, Any]) -> list[str]:
                 ["epoch of 10,000 rows, 10 million keys", f"p50 {keys['epoch_ms_p50_10m_keys']} ms"],
                 ["memory with 10 million keys", f"{keys['rss_mb_10m_keys']:,} MB"],
                 ["row-wise `map`", f"{mapped['map_rows_per_s']:,} rows/s, {mapped['ratio']} times a bare loop's time"],
+            ],
+        ),
+        "### Handovers and deaths",
+        "",
+        *_table(
+            ["what", "figure"],
+            [
+                [
+                    f"new code, {changed['keys']:,} keys, {changed['rate_per_s']:,} rows/s",
+                    f"pause p50 {changed['pause_ms_p50']} ms, p99 {changed['pause_ms_p99']} ms",
+                ],
+                [
+                    "the old code back",
+                    f"pause p50 {changed['rollback_pause_ms_p50']} ms, p99 {changed['rollback_pause_ms_p99']} ms",
+                ],
+                ["usual gap between outputs", f"{changed['usual_gap_ms']} ms"],
+                ["lost, duplicated", f"{changed['lost']}, {changed['duplicated']} in {changed['handovers']} handovers"],
+                [
+                    f"`kill -9` to new output, {recovered['keys']:,} keys",
+                    f"p50 {recovered['to_first_output_ms_p50']} ms, p99 {recovered['to_first_output_ms_p99']} ms",
+                ],
+                [
+                    "the same with a standby",
+                    f"p50 {recovered['with_standby_ms_p50']} ms, p99 {recovered['with_standby_ms_p99']} ms",
+                ],
+                ["lost, duplicated", f"{recovered['lost']}, {recovered['duplicated']} in {recovered['kills']} kills"],
             ],
         ),
     ]

@@ -178,7 +178,7 @@ def stage(*, keys: int, rate_per_s: int, spares: int = 1, options: Mapping[str, 
         made = Stage(folder, environment, ledger, project, server.dsn, keys)
         version = made.write_version(0)
         held.callback(_stop, made)
-        _penstock(made, "up", "--port", "0", "--spares", str(spares), "--stop-flows")
+        held.callback(_await, _penstock(made, "up", "--port", "0", "--spares", str(spares), "--stop-flows"))
         held.callback(_run, made, "down", "--flows")
         standby = ["--standby"] if (options or {}).get("standby") else []
         made.wait("the server", (environment.folder / "server.json").is_file)
@@ -231,6 +231,14 @@ def _stop(made: Stage) -> None:
             os.kill(member.pid, signal.SIGKILL)
 
 
+def _await(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process that was told to end."""
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        _end(process)
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
@@ -241,5 +249,5 @@ def _rows_in(made: Stage) -> int:
 
 
 def _is_drained(made: Stage) -> bool:
-    wanted = sum(1 for file in (made.folder / "rows").glob("*.ndjson") for _ in file.open("rb"))
+    wanted = sum(file.read_bytes().count(b"\n") for file in (made.folder / "rows").glob("*.ndjson"))
     return _rows_in(made) >= wanted

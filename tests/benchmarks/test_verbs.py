@@ -134,3 +134,23 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
     assert text.startswith("Above.\n")
     assert text.endswith("Below.\n")
     assert "<svg" in (tmp_path / "benchmarks.svg").read_text()
+
+
+@pytest.mark.timeout(600)
+def test_change(capsys: pytest.CaptureFixture[str]) -> None:
+    """Change deploys and rolls back while rows come; nothing is lost or there twice."""
+    figures = told(capsys, "change", "--quick", "--rows", "5000", "--pairs", "1")
+
+    assert {"pause_ms_p50", "pause_ms_p99", "rollback_pause_ms_p99", "usual_gap_ms"} <= set(figures)
+    assert (figures["keys"], figures["handovers"]) == (5_000, 2)
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)
+
+
+@pytest.mark.timeout(600)
+def test_recovery(capsys: pytest.CaptureFixture[str]) -> None:
+    """Recovery kills the leader, with and without a standby; nothing is lost or there twice."""
+    figures = told(capsys, "recovery", "--quick", "--rows", "5000", "--pairs", "2")
+
+    assert {"to_first_output_ms_p50", "to_first_output_ms_p99", "with_standby_ms_p99"} <= set(figures)
+    assert figures["kills"] == 4
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)

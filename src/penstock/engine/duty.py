@@ -105,7 +105,9 @@ class Duty:
         """Lead or follow as ordered. With `step` and `tell` this is `serve` for one thread, in a test."""
         orders, post, computation = self._orders, self._post, self._computation
         if orders.role == "lead":
-            self._lead(claim(post, computation, holder=orders.holder, spill_folder=orders.folder / "spill"))
+            after = self._wish.get("after")
+            spill_folder = orders.folder / "spill"
+            self._lead(claim(post, computation, holder=orders.holder, spill_folder=spill_folder, after=after))
             return
         if orders.savepoint is None:
             self._follower = stand_by(post, computation)
@@ -341,6 +343,7 @@ class Duty:
             "backlog_rows": progress.backlog_rows,
             "watermark_us": progress.watermark_us,
             "checks_failed": dict(progress.checks_failed),
+            "message": progress.message,
             "state_rows": computation.assembly.program.state_rows,
             "migrated": dict(self._migrated),
             "spill": None if self._spill is None else str(self._spill.folder),

@@ -85,4 +85,5 @@ class Tally:
 
     def retrying(self, message: str) -> None:
         """Tell that a system is away and waited for."""
-        self._on_progress(replace(self.progress, phase="retrying", message=message))
+        self.progress = replace(self.progress, phase="retrying", message=message)
+        self._on_progress(self.progress)
