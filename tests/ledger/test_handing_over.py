@@ -311,3 +311,16 @@ def test_an_undo_begins_from_the_nearest_state() -> None:
     assert restore_point(made, 8) == made[0]
     assert restore_point(made, 9) == made[2]
     assert restore_point(made, 4) is None
+
+
+def test_who_was_started_before_another_version_took_over_does_not_claim(ledger: Ledger) -> None:
+    """It was to lead when the leader had died; meanwhile a deploy was cut. Its own version may go on at any time."""
+    history(ledger, 5)
+    heir(ledger)
+    with pytest.raises(FlowBusy, match=r"version v2 \(new\) leads as generation 2") as caught:
+        ledger.claim(FLOW, version="v1", holder="late", after=1)
+
+    assert not caught.value.heals
+    assert ledger.standing(FLOW) == Standing(2, "v2", "new", 5, plan(6), branch=1)
+    assert ledger.claim(FLOW, version="v2", holder="late", after=1).generation == 3
+    assert ledger.claim(FLOW, version="v1", holder="somebody", after=3).generation == 4

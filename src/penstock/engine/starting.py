@@ -19,15 +19,16 @@ from penstock.ledger import BEGINNING, EpochRecord, Ledger, Resume, Rewrite, Sav
 __all__ = ["claim", "follow", "stand_by"]
 
 
-def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Path) -> Leader:
+def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Path, after: int | None = None) -> Leader:
     """Become the newest generation and lead from where the ledger stands: a start, or the recovery from a crash.
 
-    `spill_folder`: for what an unfinished undo computes. Raises as `run_flow`.
+    `spill_folder`: for what an unfinished undo computes. `after`: see `Ledger.claim`. Raises as `run_flow`, and
+    FlowBusy where another version has taken over since.
     """
     before = post.ledger.standing(post.flow)
     if before is not None:
         computation.learn(before.version)
-    resume = post.ledger.claim(post.flow, version=post.version, holder=holder)
+    resume = post.ledger.claim(post.flow, version=post.version, holder=holder, after=after)
     post.probe("claimed", 0)
     if resume.rewrite is not None:
         return _finish_undo(post, computation, resume, resume.rewrite, spill_folder)

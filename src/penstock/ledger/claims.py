@@ -8,12 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from penstock.errors import DefinitionError
+from penstock.errors import DefinitionError, FlowBusy
 from penstock.ledger.contract import FlowFacts
 from penstock.ledger.databases import Databases, FlowDatabase, inserting
+from penstock.ledger.failures import permanent
 from penstock.ledger.fence import locked_head
 
-__all__ = ["claim_head", "facts_of", "forget", "register"]
+__all__ = ["check_successor", "claim_head", "facts_of", "forget", "register"]
 
 
 def _insert_missing(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> None:
@@ -45,6 +46,22 @@ def claim_head(
     generation = max((before["generation"] if before else 0) + 1, at_least)
     raised = sa.update(head).where(*db.where(head)).values(generation=generation, version=version, holder=holder)
     return connection.execute(raised.returning(head)).mappings().one()
+
+
+def check_successor(connection: sa.Connection, db: FlowDatabase, flow: str, *, version: str, after: int) -> None:
+    """Raise FlowBusy where another version leads as a generation newer than `after`."""
+    head = locked_head(connection, db)
+    if head is None or head["generation"] <= after or head["version"] == version:
+        return
+    raise permanent(
+        FlowBusy(
+            f"version {head['version']} ({head['holder']}) leads as generation {head['generation']} since version "
+            f"{version} was to be started",
+            flow=flow,
+            state_left="nothing was changed; the flow goes on as it is",
+            hint="look at what leads now, and deploy this version where it should lead",
+        )
+    )
 
 
 def register(databases: Databases, flow: str, **claim: Any) -> int:

@@ -240,8 +240,12 @@ class Ledger(ABC):
     """The facts of all flows of one environment."""
 
     @abstractmethod
-    def claim(self, flow: str, *, version: str, holder: str) -> Resume:
-        """Become the newest generation of `flow` and learn where it stands; older ones are fenced from now on."""
+    def claim(self, flow: str, *, version: str, holder: str, after: int | None = None) -> Resume:
+        """Become the newest generation of `flow` and learn where it stands; older ones are fenced from now on.
+
+        `after`: the generation that led when somebody decided that this process should lead. Where another version
+        leads as a newer one, that was decided too, and later: raises FlowBusy.
+        """
 
     @abstractmethod
     def plan(self, flow: str, generation: int, plan: EpochPlan) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from penstock.clock import Clock, new_id
 from penstock.errors import ConfigError, LedgerError
-from penstock.ledger.claims import claim_head, facts_of, forget, register
+from penstock.ledger.claims import check_successor, claim_head, facts_of, forget, register
 from penstock.ledger.contract import (
     DeadLetter,
     EpochPlan,
@@ -87,7 +87,7 @@ class SqlLedger(Ledger):
         self._operations = SqlOperations(databases, clock)
         self._stood: dict[str, tuple[tuple[Any, ...], Standing]] = {}
 
-    def claim(self, flow: str, *, version: str, holder: str) -> Resume:
+    def claim(self, flow: str, *, version: str, holder: str, after: int | None = None) -> Resume:
         """Become the newest generation of `flow`, and learn where it stands.
 
         The generation is one more than the highest that either the flow's file or the control tables ever saw: sinks
@@ -97,6 +97,8 @@ class SqlLedger(Ledger):
         known = register(self._databases, flow)
 
         def work(connection: sa.Connection) -> Resume:
+            if after is not None:
+                check_successor(connection, db, flow, version=version, after=after)
             head = claim_head(connection, db, at_least=known + 1, version=version, holder=holder)
             return read_resume(connection, db, self._databases, flow, head)
 

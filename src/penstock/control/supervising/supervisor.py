@@ -275,7 +275,7 @@ class Supervisor:
         generation = 0 if standing is None else standing.generation
         standby = self._ready(case, generation)
         if standby is None:
-            self._start(case, "lead", wishes)
+            self._start(case, "lead", {**wishes, "after": generation})
             return None
         self._promoted[standby.id] = self._clock.stopwatch_s()
         self.crew.wish(standby, role="lead", expected=generation, owner=SUPERVISOR, **wishes)
