@@ -238,6 +238,7 @@ def _tell_next(out: Console, project: Path) -> None:
         ("the rows that were not right, and why", f"{penstock} deadletters delays --project {where}"),
         ("a project of your own", f"{penstock} init my-flows"),
         ("this again, from the first flight", _again(project)),
+        ("a bug in the running flow, and its undo", f"{_from_here(Path(sys.executable))} -m examples.flights.story"),
     )
     for why, command in commands:
         out.print(f"  [dim]# {why}[/]")
