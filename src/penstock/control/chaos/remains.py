@@ -124,7 +124,7 @@ def _in_letters(expected: Remains, found: Remains) -> Iterator[str]:
     for word, some in (("missing", should - are), ("too many", are - should)):
         if some:
             step, message, payload = next(iter(some))
-            yield f"{some.total():,} dead letters are {word}, e.g. of {step}: {message}: {payload[:200]}"
+            yield f"dead letters, {some.total():,} {word}, e.g. of {step}: {message}: {payload[:200]}"
 
 
 def _in_frames(what: str, expected: Mapping[str, pl.DataFrame], found: Mapping[str, pl.DataFrame]) -> Iterator[str]:
@@ -140,9 +140,9 @@ def _in_frames(what: str, expected: Mapping[str, pl.DataFrame], found: Mapping[s
         if diff.is_equal:
             continue
         parts = [
-            f"{diff.only_old:,} rows are missing" if diff.only_old else "",
-            f"{diff.only_new:,} are too many" if diff.only_new else "",
-            f"{diff.changed:,} are others (in {', '.join(diff.changed_by_column)})" if diff.changed else "",
+            f"{diff.only_old:,} missing" if diff.only_old else "",
+            f"{diff.only_new:,} too many" if diff.only_new else "",
+            f"{diff.changed:,} changed in {', '.join(diff.changed_by_column)}" if diff.changed else "",
             *diff.limits,
         ]
         samples = [
@@ -151,4 +151,5 @@ def _in_frames(what: str, expected: Mapping[str, pl.DataFrame], found: Mapping[s
             *diff.samples.get("only_new", ()),
         ]
         shown = f", e.g. {samples[0].get('row') or samples[0].get('new')}" if samples else ""
-        yield f"{what} {name}: {', '.join(part for part in parts if part) or 'other columns'}{shown}"
+        told = ", ".join(part for part in parts if part) or "other columns"
+        yield f"{what} {name}, of {should.height:,} rows: {told}{shown}"
