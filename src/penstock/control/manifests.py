@@ -24,6 +24,7 @@ from penstock.control.bundle_files import bundle_files, import_paths, lock_file
 from penstock.control.inspecting import inspect_state
 from penstock.control.loading import LoadedFlow
 from penstock.control.running import PreparedRun
+from penstock.engine import lookup_tables
 from penstock.errors import ConfigError
 from penstock.flow import Step, code_parts, flow_version, statement_of, step_fingerprint
 
@@ -54,6 +55,8 @@ def as_manifest(prepared: PreparedRun, clock: Clock, *, who: str = "", why: str 
         "id": content_id(about, hashes),
         "fingerprint": flow_version(definition),
         "owner": definition.owner,
+        "freshness_us": definition.freshness_us,
+        "lookups": sorted(lookup_tables(definition)),
         "env": prepared.environment.name,
         "steps": [_step(step, analysis, loaded) for step in definition.steps],
         "code": _code(loaded),
