@@ -33,6 +33,7 @@ _PATIENCE_S = 20.0
 _LIMIT_S = 60.0
 _LIMIT_RUNS = 30
 _TABLE_EPOCHS_MAX = 100
+_WRITING_LEAST = 3
 _SCRIPT = "script.json"
 _LOG_LINES = 10
 
@@ -303,11 +304,17 @@ class Performance:
 
 
 def _interesting(expected: Remains, script: Script) -> Sequence[int]:
-    """The epochs in which something can go wrong: not the first, not the last, and streams are read in them."""
+    """The epochs in which something can go wrong: not the first, not the last, and rows come out of them.
+
+    Where that are too few, those in which streams are read.
+    """
     middle = expected.records[1:-1]
     streams = {step for step, one in script.inputs.items() if not one.table}
-    found = [record.epoch for record in middle if any(record.rows_in.get(step) for step in streams)]
-    return found or [record.epoch for record in middle] or [1]
+    writing = [record.epoch for record in middle if sum(record.rows_out.values())]
+    reading = [record.epoch for record in middle if any(record.rows_in.get(step) for step in streams)]
+    if len(writing) >= _WRITING_LEAST:
+        return writing
+    return reading or [record.epoch for record in middle] or [1]
 
 
 def _rows_of_epoch(inputs: Mapping[str, Input], epochs: int) -> int:
