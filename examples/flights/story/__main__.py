@@ -25,7 +25,7 @@ from examples.flights.story.excerpts import (
     preview_lines,
     undo_lines,
 )
-from examples.flights.story.project import BUG, make_project
+from examples.flights.story.project import BUG, STORM, make_project
 from examples.flights.story.stage import FLOW, Failed, Stage, end_all_with
 from examples.flights.story.tables import ALL, WrongHours, letters, read_table, verdicts, wrong_hours, wrong_rows
 from examples.flights.story.telling import Teller
@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve().parent
 DEMO = HERE.parent
 ROWS = 30_000
 ROWS_LEAST = 6_000
-RATE_PER_S = 200.0
+RATE_PER_S = 400.0
 WRONG_LEAST = 100
 HOURS_SHOWN = 5
 INTERRUPTED = 130
@@ -147,10 +147,10 @@ class _Story:
                 for row in hours
             ),
         )
-        self.teller.say(f"wrong by now: {self._count_wrong()}")
+        self.teller.say(f"wrong rows by now: {self._count_wrong()}")
 
     def _many_wrong_hours(self) -> WrongHours | None:
-        found = wrong_hours(read_table(self.stage.environment, ALL[0]), self.right[ALL[0]])
+        found = wrong_hours(read_table(self.stage.environment, ALL[0]), self.right[ALL[0]], since=STORM)
         return found if found.cancelled >= WRONG_LEAST else None
 
     def _count_wrong(self) -> str:
@@ -158,7 +158,7 @@ class _Story:
         told = []
         for name in APPENDED:
             found = read_table(self.stage.environment, name)
-            told.append(f"{wrong_rows(found, self.right[name]):,} of {found.height:,} rows in {name}")
+            told.append(f"{wrong_rows(found, self.right[name]):,} of {found.height:,} in {name}")
         return ", ".join(told)
 
     def _undo(self) -> None:
@@ -173,7 +173,7 @@ class _Story:
             ("written anew", "rows then", "rows now"),
             ((sink, counts["then"], counts["now"]) for sink, counts in rows.items()),
         )
-        self.teller.say(f"wrong now: {self._count_wrong()}")
+        self.teller.say(f"wrong rows now: {self._count_wrong()}")
 
     def _compare(self) -> int:
         stage, out = self.stage, self.teller.out

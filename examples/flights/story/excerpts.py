@@ -69,8 +69,12 @@ def deploy_lines(lines: Iterator[str]) -> Iterator[str]:
         stage, named = _DONE.match(line), _SINK.fullmatch(line)
         part = part if line.startswith(" ") or not line else line
         if stage is not None:
-            yield stage[0] if stage[1] == "gate" else line
-        elif ": refused; " in line or line.startswith(("  against it", "  cut", "  receipt")):
+            forced = "  forced through" if "forced through" in line else ""
+            yield stage[0] + forced if stage[1] == "gate" else line
+        elif ": refused; " in line:
+            verdict, found = line.split("; ", 1)
+            yield from (verdict, f"  {found}")
+        elif line.startswith(("  against it", "  cut", "  receipt")):
             yield line
         elif not part.startswith("rows, epochs"):
             continue

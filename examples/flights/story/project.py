@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from examples.flights.records import write_records
 
-__all__ = ["BUG", "GOOD", "Part", "StoryProject", "make_project"]
+__all__ = ["BUG", "STORM", "Part", "StoryProject", "make_project"]
 
 DAYS = 59
-STORM = b'{"scheduled":"2013-02-08T05'
-"""Friday, 8 February 2013, midnight in New York: in two days of snow half of all flights were cancelled."""
+STORM = datetime(2013, 2, 8, 5)  # noqa: DTZ001 - UTC, as in the tables
+"""Friday, midnight in New York: in two days of snow half of all flights were cancelled."""
 
 GOOD = 'plausible = counted.expect(ps.between("distance", 50, 6_000), on_fail="dead_letter")\n'
 BUG = """
@@ -98,7 +99,8 @@ def make_project(folder: Path, demo: Path, *, rows: int) -> StoryProject:
     records = folder / "records"
     write_records(records, days=DAYS)
     lines = (records / "flights.ndjson").read_bytes().splitlines(keepends=True)
-    storm = next(place for place, line in enumerate(lines) if line >= STORM)
+    begins = f'{{"scheduled":"{STORM.isoformat()}'.encode()
+    storm = next(place for place, line in enumerate(lines) if line >= begins)
     first = max(0, storm - rows * 2 // 3)
     lines = lines[first : storm + rows // 3]
     before = storm - first

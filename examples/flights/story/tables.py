@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 
 import polars as pl
 import pyarrow as pa
@@ -24,8 +25,6 @@ class WrongHours:
     `rows`: what the table has and what it should have (`..._right`), the worst first.
     """
 
-    count: int
-    of: int
     cancelled: int
     rows: pl.DataFrame
 
@@ -37,13 +36,17 @@ def read_table(environment: Environment, name: str) -> pl.DataFrame:
         return pl.DataFrame(pa.Table.from_batches(found.batches, found.schema))
 
 
-def wrong_hours(found: pl.DataFrame, right: pl.DataFrame) -> WrongHours:
-    """The rows of `delays_by_carrier` beside those that it should have."""
-    both = _plain(found).join(_plain(right), on=["carrier", "window_start"], suffix="_right")
+def wrong_hours(found: pl.DataFrame, right: pl.DataFrame, *, since: datetime) -> WrongHours:
+    """The rows of `delays_by_carrier` from an hour on, beside those that it should have."""
+    both = (
+        _plain(found)
+        .filter(pl.col("window_start") >= since)
+        .join(_plain(right), on=["carrier", "window_start"], suffix="_right")
+    )
     wrong = both.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_right")) for name in _TOLD))
     missed = pl.col("cancelled_right") - pl.col("cancelled")
     worst = wrong.sort(missed, "window_start", "carrier", descending=[True, False, False])
-    return WrongHours(wrong.height, found.height, int(wrong.select(missed.sum()).item() or 0), worst)
+    return WrongHours(int(wrong.select(missed.sum()).item() or 0), worst)
 
 
 def wrong_rows(found: pl.DataFrame, right: pl.DataFrame) -> int:
