@@ -263,4 +263,10 @@ ORDERS: Sequence[tuple[Sequence[str], int]] = (
 def test_one_epoch_takes_no_letter_that_would_overtake_another(steps: Sequence[str], taken: int) -> None:
     """Letters of a step come behind the rows of the steps before it, so the first that would go before is the end."""
     build: Callable[[int], Definition] = halves
-    assert len(in_order([{"step": step} for step in steps], build(1))) == taken
+    assert len(in_order([{"step": step, "payload": ""} for step in steps], build(1))) == taken
+
+
+def test_one_epoch_takes_no_more_than_its_plan_can_hold() -> None:
+    """Payloads are in the plan: of large ones it takes a few, and one in any case."""
+    letters = [{"step": "halved", "payload": " " * 10_000_000} for _ in range(3)]
+    assert len(in_order(letters, halves(1))) == 1

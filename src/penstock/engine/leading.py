@@ -33,6 +33,7 @@ __all__ = ["Leader", "Outcome", "Post"]
 _IDLE_REPORT_S = 0.1
 _ROLL_UP_EVERY = 10_000
 _REDRIVE_EVERY_S = 0.5
+_REDRIVES_MAX = 1_000
 _FENCE_LOOK_EVERY_S = 0.2
 
 
@@ -248,7 +249,7 @@ class Leader:
         """An epoch for the dead letters that somebody wants to be tried again; `now`: whenever it was looked last."""
         if not (now or self._is_redrive_due()):
             return None
-        waiting = self.post.ledger.waiting_redrives(self.post.flow)
+        waiting = self.post.ledger.waiting_redrives(self.post.flow, limit=_REDRIVES_MAX)
         letters = in_order(waiting, self.computation.assembly.definition)
         if len(letters) == len(waiting):  # else the others are next, at once
             self._redrive_looked_s = self.post.clock.stopwatch_s()

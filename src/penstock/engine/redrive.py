@@ -23,6 +23,7 @@ from penstock.flow import Definition, Step
 
 __all__ = ["in_order", "redriven_rows"]
 
+_PLAN_CHARS = 16 * 1024 * 1024
 _UNITS_US = {"ms": 1 / 1_000, "us": 1, "ns": 1_000}
 """Type of a duration -> how many of it are a microsecond."""
 
@@ -31,16 +32,19 @@ def in_order(letters: Sequence[Mapping[str, Any]], definition: Definition) -> li
     """The longest beginning of `letters` that one epoch can take and still keep their order.
 
     In an epoch the rows that come to a step from the steps before it go before the letters of the step itself. So once
-    a letter of a step is taken, one of a step before it has to wait for the next epoch.
+    a letter of a step is taken, one of a step before it has to wait for the next epoch. Nor does one epoch take many
+    megabytes of payloads: they are in its plan.
     """
     before: dict[str, set[str]] = {}
     for step in definition.steps:
         before[step.name] = set(step.inputs).union(*(before[name] for name in step.inputs))
     taken: list[Mapping[str, Any]] = []
     closed: set[str] = set()
+    size_chars = 0
     for letter in letters:
         name = _step_of(letter, definition)
-        if name in closed:
+        size_chars += len(letter["payload"])
+        if name in closed or (taken and size_chars > _PLAN_CHARS):
             break
         closed |= before.get(name, set())
         taken.append(letter)
