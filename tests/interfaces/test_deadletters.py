@@ -78,9 +78,9 @@ def mend(folder: Path) -> None:
     file.write_text(file.read_text().replace('100 // row["amount"]', '100 // (row["amount"] or 1)'))
 
 
-def letters(folder: Path) -> list[dict[str, Any]]:
+def letters(folder: Path, flow: str = "orders") -> list[dict[str, Any]]:
     """All letters as `--json` gives them."""
-    found: list[dict[str, Any]] = json.loads(typed(folder, "deadletters", "orders", "--json").out)["dead_letters"]
+    found: list[dict[str, Any]] = json.loads(typed(folder, "deadletters", flow, "--json").out)["dead_letters"]
     return found
 
 
@@ -238,3 +238,21 @@ def test_what_does_not_make_sense_is_refused_before_anything_is_changed(
     assert answer.code == 2
     assert told in answer.err
     assert {one["state"] for one in letters(still)} == {"open"}
+
+
+def test_a_row_whose_windows_are_closed_is_said_to_be_late(tmp_path: Path) -> None:
+    """After the end of the input a mended order comes too late for its hour: the dry run says so, the table stays."""
+    assert typed(tmp_path, "init", "late").code == 0
+    folder = tmp_path / "late"
+    assert typed(folder, "run", "revenue", "--plain").code == 0
+    before = typed(folder, "sql", "select sum(orders) as n from revenue_by_country", "--format", "json").out
+    row = '{"order_id": 1, "ordered_at": "2026-03-02T08:01:32", "country": "DE", "status": "paid", "amount": 12.5}'
+
+    tried = typed(folder, "deadletters", "revenue", "--edit", "1", "--payload", row, "--dry-run", "--json")
+    typed(folder, "deadletters", "revenue", "--edit", "1", "--payload", row)
+    assert typed(folder, "run", "revenue", "--plain").code == 0
+
+    assert json.loads(tried.out)["letters"][0]["verdict"] == "late"
+    assert json.loads(tried.out)["letters"][0]["late"] == 1
+    assert typed(folder, "sql", "select sum(orders) as n from revenue_by_country", "--format", "json").out == before
+    assert [one["state"] for one in letters(folder, "revenue")] == ["redriven in epoch 2"]

@@ -176,7 +176,7 @@ def _who_takes(choice: Choice, state: str) -> str:
 
 def _tell_outcome(choice: Choice, mine: Sequence[Letter], now: Sequence[Letter], *, done: bool) -> int:
     ids = {letter.id for letter in mine}
-    epochs = {letter.fact.detail.get("epoch") for letter in mine if letter.fact.status == "redriven"}
+    epochs = {int(letter.fact.detail["epoch"]) for letter in mine if letter.fact.status == "redriven"}
     # Whether a row that fell again is one of these is known of most; of others, that it fell in the same epoch.
     again = [
         letter
@@ -192,11 +192,16 @@ def _tell_outcome(choice: Choice, mine: Sequence[Letter], now: Sequence[Letter],
         lines += [
             f"    {message}" for message in dict.fromkeys(f"{one.fact.step}: {one.fact.message}" for one in again)
         ]
+    records = [record for epoch in epochs for record in choice.ledger.epochs(choice.flow, first=epoch, last=epoch)]
+    late = sum(record.rows_late for record in records)
+    if late:
+        lines.append(f"  {counted(late, 'row')} came too late by now: the windows are closed")
     if not done:
         lines.append("  it takes longer than --timeout; they stay asked for")
     facts = {
         "letters": [letter.as_json() for letter in mine],
         "fell_again": [letter.as_json() for letter in again],
+        "late": late,
         "done": done,
     }
     choice.say(facts, *lines)
