@@ -1,11 +1,11 @@
-"""A TCP proxy before PostgreSQL that keeps the answer to a `commit` to itself and breaks the connection."""
+"""A TCP proxy before PostgreSQL: it keeps the answer to a `commit` to itself, it is slow, or it is away."""
 
 from __future__ import annotations
 
 import selectors
 import socket
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +22,13 @@ class Proxy:
         self.losing = 0
         """How many answers to a commit are still to be lost."""
         self.lost = 0
+        self.away = False
+        """Whether nobody gets through: connections that are there break, new ones are closed."""
+        self.refused = 0
+        """How many connections were closed while it was away."""
+        self.delay_s = 0.0
+        """How long everything that a client sends is kept back."""
+        self._pause = Event()
         self._target = port
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -54,6 +61,10 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self.away:
+                client.close()
+                self.refused += 1
+                continue
             self._start(self._forward, client)
 
     def _forward(self, client: socket.socket) -> None:
@@ -62,13 +73,14 @@ class Proxy:
             waiting.register(client, selectors.EVENT_READ)
             waiting.register(server, selectors.EVENT_READ)
             committing = False
-            while True:
-                for key, _ in waiting.select():
+            while not self.away and not self._closed:
+                for key, _ in waiting.select(0.05):
                     try:
                         data = key.fileobj.recv(CHUNK)  # type: ignore[union-attr]
                         if not data:
                             return
                         if key.fileobj is client:
+                            self._pause.wait(self.delay_s)
                             committing = self.losing > 0 and b"commit" in data.lower()
                             server.sendall(data)
                         elif committing:

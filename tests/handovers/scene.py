@@ -326,15 +326,21 @@ class Scene:
         return until(fact)
 
     def settled(self, deployment: Deployment) -> Deployment:
-        """A deployment once it is over, after looking that all is as it has to be then.
-
-        One process leads, the one that the status says; it commits; the flow is wished to be what it is; nothing is
-        held or pinned, and nobody else is there.
-        """
+        """A deployment once it is over, after looking that all is as it has to be then (`is_whole`)."""
         done = self.ended(deployment)
         taken = done.status is DeploymentStatus.DONE
         leads = done.new_version if taken else done.old_version
         assert done.receipt["leads"] == leads, (done.status, done.receipt)
+        assert not done.facts.get("holds")
+        self.is_whole(leads)
+        return done
+
+    def is_whole(self, leads: str) -> None:
+        """Wait until one process of a version leads and nobody else is there; then look that all is as it has to be.
+
+        It commits; the flow is wished to be what it is; nothing is held or pinned, and no process is left over.
+        """
+        self.up()
         until(lambda: (found := self.leader()) is not None and found.version == leads)
         self.goes_on()
         until(lambda: len(self.members()) == 1)
@@ -346,10 +352,8 @@ class Scene:
         assert {name: value for name, value in left.items() if value} == {}
         assert leader.wish.get("owner") == "supervisor"
         assert [one for one in self.ledger.savepoints(FLOW) if one.pinned] == []
-        assert not done.facts.get("holds")
         assert self.ledger.operations.deployments(FLOW, running=True) == []
         until(lambda: self.orphans(leader) == [])
-        return done
 
     def orphans(self, leader: Member) -> list[int]:
         """Processes of this project that nobody needs: all but the server, its spares, and the leader."""

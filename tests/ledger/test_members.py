@@ -83,6 +83,17 @@ def test_who_left_is_listed_on_request_only(open_it: Open) -> None:
     assert ledger.wish_of(FLOW, "b") == {"role": "follow"}
 
 
+def test_what_one_that_was_given_up_tells_changes_nothing(open_it: Open) -> None:
+    """It was frozen on a machine that seemed gone, and wakes up: how it ended is known already, and stays known."""
+    ledger = open_it()
+    ledger.join(member("a"))
+    ledger.tell(FLOW, "a", {"epoch": 7, "exit": "lost"})
+    ledger.leave(FLOW, "a", "lost")
+    ledger.tell(FLOW, "a", {"epoch": 7, "role": "fenced"})
+
+    assert [found.facts for found in ledger.members(FLOW, ended=True)] == [{"epoch": 7, "exit": "lost"}]
+
+
 def test_those_who_ended_long_ago_are_forgotten(open_it: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many of each flow stay; what is there is never forgotten."""
     monkeypatch.setattr(members, "ENDED_KEPT", 3)

@@ -383,7 +383,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def tell(self, flow: str, member: str, facts: Mapping[str, Any]) -> None:
-        """Say what a process is and does. Replaces its last facts."""
+        """Say what a process is and does. Replaces its last facts; nothing changes where it has ended."""
 
     @abstractmethod
     def leave(self, flow: str, member: str, ended: str) -> None:

@@ -81,8 +81,16 @@ class Members:
         return wish
 
     def tell(self, flow: str, member: str, facts: Mapping[str, Any]) -> None:
-        """Replace the facts of a member; a power cut may take them back. Raises LedgerError where it never joined."""
-        values = {"facts": dump_json(facts, what="the facts of a process"), "facts_us": self._clock.now_us()}
+        """Replace the facts of a member; a power cut may take them back. Raises LedgerError where it never joined.
+
+        One that was given up, and is there all the same, changes nothing: how it ended is part of its last facts.
+        """
+        table = self._table
+        told: dict[str, Any] = {
+            "facts": dump_json(facts, what="the facts of a process"),
+            "facts_us": self._clock.now_us(),
+        }
+        values = {name: sa.case((table.c.ended_us.is_(None), new), else_=table.c[name]) for name, new in told.items()}
         self._change(flow, member, values, left="its last facts are as they were", lazily=True)
 
     def leave(self, flow: str, member: str, ended: str) -> None:
