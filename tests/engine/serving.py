@@ -126,9 +126,9 @@ class Place:
         self.spills.append(Spill(self.folder / new_id()))
         return self.spills[-1]
 
-    def stand_by(self, factor: int) -> Follower:
+    def stand_by(self, factor: int, probe: Probe = lambda _point, _epoch: None) -> Follower:
         """A standby of the version that leads."""
-        return stand_by(*self.process(factor))
+        return stand_by(*self.process(factor, probe))
 
     def reader(self, follower: Follower) -> SpillReader:
         """What a follower spilled."""

@@ -176,6 +176,42 @@ def test_a_standby_takes_over_without_loading(place: Place) -> None:
     assert table(place) == totals(130)
 
 
+@pytest.mark.parametrize("standby", [False, True])
+def test_who_is_fenced_in_its_own_takeover_keeps_its_state(place: Place, *, standby: bool) -> None:
+    """Another process claims the flow between the takeover and the sinks: what was in memory only is there still."""
+    between: list[Leader] = []
+
+    def probe(here: str, _epoch: int) -> None:
+        if here == "taken-over" and not between:
+            between.append(place.lead(1))
+            run(between[0])
+
+    old = place.lead(1)
+    run(old)
+    new = place.stand_by(1, probe) if standby else place.follow(1, pinned(old).id, probe)
+    write_rows(place.input, ROWS[50:70])
+    run(old)
+    if not standby:  # which is behind, while the other one is ahead by an epoch
+        catch(new)
+        write_rows(place.input, [(0, 1000)])
+        planned = old.planner.plan(old.computation.last, {})
+        assert planned is not None
+        old.post.ledger.plan("sums", old.generation, planned)
+        catch(new)
+    begun: list[Leader] = []
+    with pytest.raises(Fenced):
+        take_over(new, holder="new", expected=old.generation, begun=begun.append)
+    hidden = step_down(begun[0], place.spill())
+    catch(hidden)
+    leader = place.take_over(hidden)
+    write_rows(place.input, [(1, 2000)])
+    run(leader)
+    write_rows(place.input, ROWS[70:200])
+    run(place.lead(1))
+    right = totals(200)
+    assert table(place) == right | {0: right[0] + (0 if standby else 1000), 1: right[1] + 2000}
+
+
 def test_a_standby_ends_where_another_version_takes_over(place: Place) -> None:
     """Its state is the flow's no more: it may neither go on following nor take over, whichever it tries first."""
     old = place.lead(1)

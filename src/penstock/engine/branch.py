@@ -36,8 +36,8 @@ class Branch:
         self._rows = 0
 
     def add(self, epoch: int, changes: Sequence[TableChange]) -> None:
-        """Take the changes of the next epoch, perhaps none. `flush` is called where many wait."""
-        if changes:
+        """Take the changes of the next epoch: perhaps none, perhaps in the files already."""
+        if changes and epoch > self.epoch:
             self.waiting.append((epoch, changes))
             self._rows += sum(part.height for change in changes for part in change.parts.values())
 

@@ -82,8 +82,9 @@ def take_over(
     )
     times.fenced_us = post.clock.now_us()
     leader = Leader(post, computation, resume)
-    begun(leader)
     last = 0 if resume.last is None else resume.last.epoch
+    _bring(follower, leader, last)
+    begun(leader)
     post.probe("taken-over", last)
     if resume.rewrite is not None:
         finish_rewrite(follower, leader, resume.rewrite, wrong)
@@ -92,19 +93,24 @@ def take_over(
         _catch_up(follower, leader, resume)
     times.opened_us = post.clock.now_us()
     post.probe("sinks-open", last)
+    times.epoch = last + 1
+    return leader, times
+
+
+def _bring(follower: Follower, leader: Leader, last: int) -> None:
+    """What the follower has in memory is the leader's from its first moment on: it may be fenced at the next."""
     held = follower.held
     if held is not None and held.plan.epoch == last + 1:
         leader.running, leader.plan, leader.repeating = held, held.plan, True
-    times.epoch = last + 1
-    return leader, times
+    if follower.branch is not None:
+        waiting = follower.branch.waiting
+        leader.unsaved = [(epoch, list(changes)) for epoch, changes in waiting if epoch <= last]
 
 
 def _catch_up(follower: Follower, leader: Leader, resume: Resume) -> None:
     """Bring the state to the last committed epoch; changes that are in no file yet go with the next commit."""
     last = 0 if resume.last is None else resume.last.epoch
-    if follower.branch is not None:
-        leader.unsaved = [(epoch, list(changes)) for epoch, changes in follower.branch.waiting if epoch <= last]
-    elif resume.state_epoch < last:
+    if follower.branch is None and resume.state_epoch < last:
         error = LedgerError(
             f"the state files end at epoch {resume.state_epoch}, because a takeover was interrupted",
             flow=follower.post.flow,
@@ -161,6 +167,8 @@ def finish_rewrite(follower: Follower, leader: Leader, rewrite: Rewrite, wrong: 
     ]
     post.ledger.finish_rewrite(post.flow, leader.generation, rewrite, records, tuple(branch.segments), dead=dead)
     leader.compactor.segments = list(branch.segments)
+    leader.unsaved = []
+    leader.filed = rewrite.upto
     leader.undos += 1
     post.probe("rewrite-finished", rewrite.upto)
 
@@ -222,7 +230,7 @@ def step_down(leader: Leader, spill: Spill) -> Follower:
     leader.compactor.close()
     computation.assembly.rest()
     saved = computation.epoch if running is None else running.plan.epoch - 1
-    branch = Branch(post.store, leader.compactor.segments, saved)
+    branch = Branch(post.store, leader.compactor.segments, leader.filed)
     branch.waiting = [(epoch, changes) for epoch, changes in leader.unsaved if epoch <= saved]
     follower = Follower(
         post,

@@ -75,6 +75,8 @@ class Leader:
         self.running: Computed | None = None
         """The epoch that was computed and is not committed yet."""
         self.plan = resume.planned
+        self.filed = 0 if resume.last is None else min(resume.state_epoch, resume.last.epoch)
+        """The epoch whose state the files hold."""
         self.undos = resume.undos
         """How many undos had ended in the history that this process goes on from."""
         self._known = 0 if resume.last is None else resume.last.epoch
@@ -191,6 +193,7 @@ class Leader:
         self.post.ledger.commit(self.post.flow, record, next_plan=upcoming, dead=computed.dead)
         probe("committed", plan.epoch)
         self.unsaved.clear()
+        self.filed = plan.epoch
         self.running, self.plan, self.repeating = None, upcoming, False
         self.epochs += 1
         self.run_ms = computed.run_ms
