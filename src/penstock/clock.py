@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from random import Random
 from typing import Protocol
 
 __all__ = [
     "Clock",
     "ManualClock",
+    "Random",
     "SystemClock",
     "epoch_id",
     "epoch_random",
@@ -100,7 +102,7 @@ def ids_from(chance: random.Random) -> Iterator[None]:
         _IDS.reset(token)
 
 
-def seeded(seed: int) -> random.Random:
+def seeded(seed: int) -> Random:
     """A random generator that gives the same numbers for the same seed."""
     return random.Random(seed)  # noqa: S311 - repeatable on purpose, never a secret
 

@@ -1,5 +1,6 @@
-"""For those who test flows and connectors: run a flow on frames, real servers on a free loopback port."""
+"""For those who test flows and connectors: run a flow on frames, simulate its life, real servers on a free port."""
 
 from penstock.testing.flows import Results, run
+from penstock.testing.simulation.run import Outcome, simulate
 
-__all__ = ["Results", "run"]
+__all__ = ["Outcome", "Results", "run", "simulate"]

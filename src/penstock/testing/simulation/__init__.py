@@ -1,0 +1,1 @@
+"""A whole flow in one thread, driven by a seed: processes that are killed and frozen, deploys, undos, broken disks."""
