@@ -27,7 +27,7 @@ def command(
     as_json: AsJson = False,
     project: ProjectFolder = Path(),
 ) -> None:
-    """Say yes to a deployment that waits for approval, or no with --reject. Look at it first: penstock deployments ID.
+    """Say yes or no to a cut that waits for somebody.
 
     Where the gate did not pass, a yes needs a reason, which the receipt keeps.
     """

@@ -43,7 +43,7 @@ def command(
     as_json: AsJson = False,
     project: ProjectFolder = Path(),
 ) -> int:
-    """Let the code as it is now, or a version that is kept, take over a flow while it runs.
+    """Let a new version take over while the flow runs.
 
     It is checked, its state is migrated on a copy, and it runs hidden on the same input; the difference of its rows is
     judged; then it leads from one epoch to the next, and the old version stays warm for a while. Until the cut nothing

@@ -33,7 +33,7 @@ def command(
     as_json: AsJson = False,
     project: ProjectFolder = Path(),
 ) -> int:
-    """List deploys, rollbacks, undos and replays, newest first; or show one, with its stages and its receipt."""
+    """List handovers; show one with its receipt."""
     _, environment = environment_of(project, env)
     clock = SystemClock()
     with opened_ledger(environment, clock) as ledger:

@@ -33,7 +33,7 @@ def command(
     timeout: Timeout = 300.0,
     project: ProjectFolder = Path(),
 ) -> None:
-    """End the server and stop its flows cleanly; the next `penstock up` starts them again.
+    """End the server, and stop its flows cleanly.
 
     To stop a flow for good: penstock stop FLOW.
     """

@@ -42,7 +42,7 @@ def command(
     as_json: AsJson = False,
     project: ProjectFolder = Path(),
 ) -> None:
-    """Show what a deploy would change, and the stages that it would go through. Nothing is started or changed.
+    """Show what a deploy would change, and its stages.
 
     The code as it is now is kept as a version, so that the deploy that follows can name it.
     """

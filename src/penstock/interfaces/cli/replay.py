@@ -34,7 +34,7 @@ def command(
     as_json: AsJson = False,
     project: ProjectFolder = Path(),
 ) -> int:
-    """Run epochs again through a version, beside what leads, and show what it would have written.
+    """Run epochs again through any version, beside what leads.
 
     The rows are compared with those of the version that ran the epochs then, where it is kept, else counted. Nothing
     is written, unless --out or --into says where; into another environment each epoch goes once, however often it is

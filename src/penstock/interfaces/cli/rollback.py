@@ -26,7 +26,7 @@ def command(
     as_json: AsJson = False,
     project: ProjectFolder = Path(),
 ) -> int:
-    """Let the version that led before lead again.
+    """Let the version before lead again.
 
     While a deploy is under way, it is taken back: before its cut nothing has changed yet; after it the old version is
     still warm and takes over at once. Later the old version is started and takes over when it has caught up. What the

@@ -37,7 +37,7 @@ def command(
     why: Why = "",
     project: ProjectFolder = Path(),
 ) -> int:
-    """Let a flow run by the clock: each run reads what is there, and ends.
+    """Let a flow run by the clock.
 
     There is never more than one run: a time that comes while one is under way counts as missed.
     """

@@ -49,7 +49,7 @@ def command(
     why: Why = "",
     project: ProjectFolder = Path(),
 ) -> int:
-    """Let the server run a flow, from now on and after every restart.
+    """Let the server run a flow, from now on.
 
     The first time, a version is made of the code as it is now; later it is the version that ran last. To let changed
     code take over: penstock deploy FLOW.

@@ -33,7 +33,7 @@ def command(
     as_json: AsJson = False,
     project: ProjectFolder = Path(),
 ) -> None:
-    """Tell what flows should do, what they do, and what is wrong with those that do not."""
+    """Tell what flows should do, what they do, and what is wrong."""
     name, environment = flow_named(flow or "", project, env)
     known = known_here(environment)
     if flow is not None and name not in known:

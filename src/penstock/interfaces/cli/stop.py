@@ -19,7 +19,7 @@ def command(
     why: Why = "",
     project: ProjectFolder = Path(),
 ) -> int:
-    """Let a flow finish its epoch and end; it stays stopped until it is started again."""
+    """Let a flow finish its epoch and end."""
     with steering(flow, project, env, why=why) as steered:
         steered.wisher.stop(steered.flow)
         return follow(steered, ("stopped",), doing="stopping", timeout_s=timeout, wait=not no_wait)

@@ -36,7 +36,7 @@ def command(
     as_json: AsJson = False,
     project: ProjectFolder = Path(),
 ) -> int:
-    """Take back what a flow wrote after an epoch, and run its input again through the good version.
+    """Take back what was written after an epoch; write it anew.
 
     Code, state and rows are then as if the bad version had never led. TARGET is the last good epoch, a time, or a
     version: then the last epoch that it ran before another one followed. Sinks that can't take rows back get

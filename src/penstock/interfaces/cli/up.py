@@ -69,7 +69,7 @@ def command(
     new_token: Annotated[bool, typer.Option("--new-token", help="Make a new token; the old one ends.")] = False,
     project: ProjectFolder = Path(),
 ) -> None:
-    """Start the server: it runs the flows of an environment, restarts those that die, and answers REST requests.
+    """Start the server: it runs flows, restarts those that die, answers REST.
 
     Ctrl-C stops the flows cleanly, then the server; a second one leaves them running. SIGTERM ends the server alone.
     What should run is kept: the next `penstock up` goes on with it, and finds flows that were left running.
