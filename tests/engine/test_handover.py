@@ -249,6 +249,15 @@ def test_who_opens_a_sink_that_a_newer_process_writes_is_fenced(place: Place, mo
     assert table(place) == totals(80)
 
 
+def test_a_standby_is_of_the_version_that_leads(place: Place) -> None:
+    """One of another version would lead on from a state that its own code never made."""
+    leader = place.lead(1)
+    run(leader)
+    with pytest.raises(FlowBusy, match="version v1 leads"):
+        place.stand_by(2)
+    assert not leader.post.ledger.savepoints("sums")
+
+
 def test_a_follower_that_is_behind_takes_over_and_catches_up(place: Place) -> None:
     """Some epochs are committed that the follower has not run when it takes over: no sink holds more than is known."""
     old = place.lead(1)

@@ -25,7 +25,7 @@ from penstock.engine.following import Follower, catch_up
 from penstock.engine.leading import Leader
 from penstock.engine.spill import Spill, SpillReader
 from penstock.errors import ConnectorError, LedgerError
-from penstock.ledger import Resume, Rewrite, Takeover
+from penstock.ledger import Resume, Rewrite, Takeover, without_undone
 
 __all__ = ["Times", "finish_rewrite", "step_down", "take_over"]
 
@@ -167,6 +167,8 @@ def finish_rewrite(follower: Follower, leader: Leader, rewrite: Rewrite, wrong: 
     ]
     post.ledger.finish_rewrite(post.flow, leader.generation, rewrite, records, tuple(branch.segments), dead=dead)
     leader.compactor.segments = list(branch.segments)
+    if leader.plan is not None:
+        leader.plan = without_undone(leader.plan, rewrite.first)  # as the ledger has it now
     leader.unsaved = []
     leader.filed = rewrite.upto
     leader.undos += 1

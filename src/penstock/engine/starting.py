@@ -13,7 +13,7 @@ from penstock.engine.handover import finish_rewrite
 from penstock.engine.leading import Leader, Post
 from penstock.engine.migrating import adopt
 from penstock.engine.spill import Spill
-from penstock.errors import LedgerError
+from penstock.errors import FlowBusy, LedgerError
 from penstock.ledger import BEGINNING, EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef
 
 __all__ = ["claim", "follow", "stand_by"]
@@ -113,11 +113,25 @@ def stand_by(post: Post, computation: Computation) -> Follower:
     standing = post.ledger.standing(post.flow)
     savepoint = post.ledger.savepoint(post.flow, why="a standby loads", pinned=True)
     try:
+        _check_version(post, savepoint)
         computation.restore(post.store.load(savepoint.segments), _record(post.ledger, post.flow, savepoint.epoch))
     finally:
         post.ledger.drop_savepoints(post.flow, [savepoint.id])
     undos, line = (None, None) if standing is None else (standing.undos, standing.branch)
     return Follower(post, computation, branch=None, spill=None, undos=undos, line=line)
+
+
+def _check_version(post: Post, savepoint: Savepoint) -> None:
+    """Raise FlowBusy where the state is another version's: a standby leads on from it as it is."""
+    if savepoint.version not in ("", post.version):
+        error = FlowBusy(
+            f"version {savepoint.version} leads, and this is to be a standby of version {post.version}",
+            flow=post.flow,
+            state_left="the flow goes on as it is",
+            hint="start a standby of the version that leads",
+        )
+        error.heals = False
+        raise error
 
 
 def _finish_undo(post: Post, computation: Computation, resume: Resume, rewrite: Rewrite, spill_folder: Path) -> Leader:
