@@ -193,7 +193,8 @@ class Duty:
         if ran:
             self._note_speed(0.0 if follower.held is None else follower.held.run_ms)
         self._say_how_near(follower)
-        if self._is_wished_to_lead() and (self._is_ready or follower.lag <= _NEAR_EPOCHS):
+        # Being ready was true a while ago: who takes over has to read again what the others may have let go of since.
+        if self._is_wished_to_lead() and follower.look() <= _NEAR_EPOCHS:
             self._take_over(follower)
         elif not ran:
             self._keep_own_state(follower)

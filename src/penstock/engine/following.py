@@ -87,6 +87,11 @@ class Follower:
         """Whether it ran all that it was asked to."""
         return self.until is not None and self.epoch >= self.until
 
+    def look(self) -> int:
+        """How many committed epochs it has not run yet, now. Raises LedgerError as `step`."""
+        self.standing = self._checked(self._look())
+        return self.lag
+
     def step(self) -> bool:
         """Run the next epoch that is committed or planned; False where there is none. Raises what epochs raise."""
         if self.is_done:
@@ -131,7 +136,7 @@ class Follower:
             self._plans.popleft()
         if self._plans:
             return self._plans.popleft()
-        self.standing = self._checked(self._look())
+        self.look()
         if self.standing.last_epoch >= following:
             last = min(self.standing.last_epoch, self.epoch + _FETCHED)
             records: Sequence[EpochRecord] = self.post.ledger.epochs(self.post.flow, first=following, last=last)

@@ -186,7 +186,10 @@ def failover(world: World) -> Deed:
         world.note(f"{leader} is frozen until step {leader.frozen_until}")
     ready = [one for one in world.processes if one.is_alive and one.facts["state"] == "ready"]
     if ready:
-        yield from lead(world, "failover", world.chance.random.choice(ready), standing)
+        successor = world.chance.random.choice(ready)
+        world.hold("failover", int(successor.facts["epoch"]))
+        yield from lead(world, "failover", successor, standing)
+        world.free("failover")
     elif world.chance.happens(0.5):
         process = world.start(world.versions.named(standing.version), "lead")
         world.note(f"{process} starts in doubt, to lead")

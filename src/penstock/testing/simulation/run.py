@@ -27,7 +27,7 @@ __all__ = ["Outcome", "simulate", "simulated"]
 
 STEPS = 120
 LAST_STEPS = 600
-_SHOWN = 120
+_SHOWN = 150
 _TEMPLATE_FLOW = "penstock-template"
 
 
@@ -57,7 +57,9 @@ class Outcome:
 
     def report(self, again: str = "") -> str:
         """What went wrong after which steps, and how to see it again."""
-        told = self.steps if len(self.steps) <= _SHOWN else ["...", *self.steps[-_SHOWN:]]
+        told = list(self.steps)
+        if len(told) > 2 * _SHOWN:
+            told[_SHOWN:-_SHOWN] = [f"... {len(told) - 2 * _SHOWN} more ..."]
         again = again or f"simulate(..., seed={self.seed})"
         problems = [f"PROBLEM: {one}" for one in self.problems]
         return "\n".join([f"seed {self.seed}:", *told, "", *problems, f"again: {again}"])
