@@ -91,7 +91,8 @@ class Place:
         options = RunOptions(epoch_rows=self.epoch_rows, patience_s=5)
         tally = Tally(definition.name, lookup_tables(definition), self.clock, lambda _: None)
         patience = Patience(definition.name, self.clock, stop, options.patience_s, lambda _: None)
-        store = LocalStateStore(self.folder / "state", flow=definition.name, tidy=False)
+        owner = f"m{len(self.opened)}"
+        store = LocalStateStore(self.folder / "state", flow=definition.name, tidy=False, owner=owner)
         post = Post(definition.name, version, ledger, store, options, self.clock, patience, probe, stop, tally)
         assembly = Assembly(
             definition,

@@ -14,7 +14,7 @@ import penstock as ps
 from penstock.connect.postgres import PostgresSink
 from penstock.engine import HANDOVER_POINTS, Follower, Leader, Outcome, step_down, take_over
 from penstock.errors import Fenced, FlowBusy, LedgerError
-from penstock.ledger import BEGINNING, Rewrite, Savepoint
+from penstock.ledger import BEGINNING, Member, Rewrite, Savepoint
 from tests.engine.serving import Place, write_rows
 
 ROWS = [(number % 7, number) for number in range(200)]
@@ -247,6 +247,36 @@ def test_who_opens_a_sink_that_a_newer_process_writes_is_fenced(place: Place, mo
     with pytest.raises(Fenced, match="leads as generation 3"):
         place.lead(1)
     assert table(place) == totals(80)
+
+
+def join(follower: Follower) -> None:
+    """Note the process in the ledger, as its server does."""
+    post = follower.post
+    post.ledger.join(Member(post.store.owner, "sums", post.version, 1, "here", "s"))
+
+
+def test_state_files_of_processes_that_are_gone_are_swept(place: Place) -> None:
+    """Those of a process that follows still, and those that a savepoint names, stay."""
+    old = place.lead(1)
+    run(old)
+    alive, gone = (place.follow(2, pinned(old).id) for _ in range(2))
+    join(alive)
+    write_rows(place.input, ROWS[50:70])
+    run(old)
+    for follower in (alive, gone):
+        catch(follower)
+        assert follower.branch is not None
+        follower.branch.flush(follower.epoch)
+    leader = place.lead(1)
+    write_rows(place.input, ROWS[70:80])
+    run(leader)
+    assert alive.branch is not None
+    assert gone.branch is not None
+    assert leader.post.store.missing(alive.branch.segments) == []
+    assert leader.post.store.missing(gone.branch.segments) == [gone.branch.segments[-1]]
+    with pytest.raises(LedgerError, match="are gone"):
+        place.take_over(gone)
+    assert place.take_over(alive).generation == leader.generation + 1
 
 
 def test_a_standby_is_of_the_version_that_leads(place: Place) -> None:

@@ -284,6 +284,20 @@ def test_what_another_process_wrote_goes_once_it_was_named(tmp_path: Path) -> No
         old.load([ref])
 
 
+def test_files_say_whose_they_are(tmp_path: Path) -> None:
+    """What another process left, half-written too, is found by its name; who knows that it is gone may sweep."""
+    mine, theirs, nobody = (LocalStateStore(tmp_path, tidy=False, owner=owner) for owner in ("a1", "b2", ""))
+    own, left, old = (store.write(1, 1, [keyed(k=[1], v=[1])]) for store in (mine, theirs, nobody))
+    half = tmp_path / f"{left.file}.0.tmp"
+    half.write_bytes(b"half")
+
+    assert mine.strays() == {left.file: "b2", half.name: "b2", old.file: ""}
+    assert set(nobody.strays()) == {own.file, left.file, half.name}
+    assert mine.sweep([left.file, half.name, "unknown"]) == 3
+    assert mine.missing([own, left, old]) == [left]
+    assert mine.load([own])["counts"].rows.rows() == [(1, 1)]
+
+
 def test_a_fenced_process_deletes_nothing_of_its_successor(tmp_path: Path) -> None:
     """A process that froze before it pruned, with an old list of what to keep, spares files that it never knew."""
     frozen, ref, _ = _local(tmp_path)

@@ -159,7 +159,7 @@ def do_duty(
     version = job.version or prepared.loaded.fingerprint
     tally = Tally(definition.name, lookup_tables(definition), clock, lambda _: None)
     patience = Patience(definition.name, clock, stop, options.patience_s, tally.retrying)
-    store = LocalStateStore(prepared.folder / "state", flow=definition.name, tidy=False)
+    store = LocalStateStore(prepared.folder / "state", flow=definition.name, tidy=False, owner=job.member)
     post = Post(definition.name, version, ledger, store, options, clock, patience, probe, stop, tally)
     try:
         assembly = Assembly(

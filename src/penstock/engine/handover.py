@@ -65,6 +65,7 @@ def take_over(
     if branch is not None:
         branch.flush(min(follower.epoch, follower.standing.last_epoch))
         state_epoch = branch.epoch
+        _check_files(follower, branch)
     post.probe("flushed", follower.epoch)
     resume = post.ledger.take_over(
         post.flow,
@@ -95,6 +96,21 @@ def take_over(
     post.probe("sinks-open", last)
     times.epoch = last + 1
     return leader, times
+
+
+def _check_files(follower: Follower, branch: Branch) -> None:
+    """Raise LedgerError where files that this process began from are gone: it followed longer than they are kept."""
+    missing = follower.post.store.missing(branch.segments)
+    if missing:
+        error = LedgerError(
+            f"state files that this process began from are gone: {', '.join(ref.file for ref in missing[:3])}",
+            flow=follower.post.flow,
+            epoch=branch.epoch,
+            state_left="the flow goes on as it is",
+            hint="start the process again, from a savepoint that is there",
+        )
+        error.heals = False
+        raise error
 
 
 def _bring(follower: Follower, leader: Leader, last: int) -> None:

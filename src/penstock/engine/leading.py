@@ -35,6 +35,7 @@ _ROLL_UP_EVERY = 10_000
 _REDRIVE_EVERY_S = 0.5
 _REDRIVES_MAX = 1_000
 _FENCE_LOOK_EVERY_S = 0.2
+_SWEEP_EVERY_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Leader:
         if resume.last is not None:
             self.forgetting.resume(resume.last, post.clock.now_us())
         self._redrive_looked_s = -1e9
+        self._swept_s = -1e9
         self._fence_looked_s = post.clock.stopwatch_s()
         self._savepoint_s = post.clock.stopwatch_s()
 
@@ -306,6 +308,7 @@ class Leader:
                 kept = [ref for savepoint in ledger.savepoints(flow) for ref in savepoint.segments]
                 self.post.store.prune([*self.compactor.segments, *kept])
                 self.post.probe("compacted", plan.epoch)
+        self._sweep()
         if plan.epoch % _ROLL_UP_EVERY == 0 and plan.epoch > options.keep_epochs:
             self.compactor.roll_up(ledger, flow, plan.epoch - options.keep_epochs)
         now_s = self.post.clock.stopwatch_s()
@@ -314,6 +317,25 @@ class Leader:
             ledger.savepoint(flow, why="now and then")
             gone = thinned(ledger.savepoints(flow), self.post.clock.now_us(), options.keep_s)
             ledger.drop_savepoints(flow, gone)
+
+    def _sweep(self) -> None:
+        """Now and then delete state files of processes that are gone, where nothing names them.
+
+        A process that was killed left some, and so did one that followed and never led. Processes of `penstock run` are
+        no members; where one runs, it is alone.
+        """
+        now_s = self.post.clock.stopwatch_s()
+        if now_s - self._swept_s < _SWEEP_EVERY_S:
+            return
+        self._swept_s = now_s
+        ledger, store, flow = self.post.ledger, self.post.store, self.post.flow
+        there = store.strays()
+        if not there:
+            return
+        alive = {member.id for member in ledger.members(flow)}
+        named = {ref.file for ref in (*ledger.segments(flow), *self.compactor.segments)}
+        named |= {ref.file for savepoint in ledger.savepoints(flow) for ref in savepoint.segments}
+        store.sweep([file for file, owner in there.items() if owner not in alive and file not in named])
 
     def _show(self, phase: str, epoch_ms: float | None = None) -> None:
         tally = self.post.tally

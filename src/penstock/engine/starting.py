@@ -111,7 +111,7 @@ def _check_savepoint(post: Post, savepoint: Savepoint) -> None:
 def stand_by(post: Post, computation: Computation) -> Follower:
     """Follow from where the ledger's own state stands, to lead when the leader dies. Makes a savepoint to load from."""
     standing = post.ledger.standing(post.flow)
-    savepoint = post.ledger.savepoint(post.flow, why="a standby loads", pinned=True)
+    savepoint = post.ledger.savepoint(post.flow, why="a standby loads")  # not pinned: it may be killed here
     try:
         _check_version(post, savepoint)
         computation.restore(post.store.load(savepoint.segments), _record(post.ledger, post.flow, savepoint.epoch))

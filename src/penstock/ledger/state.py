@@ -10,7 +10,7 @@ import io
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +30,12 @@ ENDING = ".state"
 
 
 class StateStore(ABC):
-    """Where the segments of one flow are. Safe to use from the epoch loop and a compacting thread at the same time."""
+    """Where the segments of one flow are. Safe to use from the epoch loop and a compacting thread at the same time.
+
+    `owner`: the process that writes, where several of a flow write at the same time; it is in the names of its files.
+    """
+
+    owner: str = ""
 
     def write(self, first: int, last: int, changes: Sequence[TableChange], *, whole: bool = False) -> SegmentRef:
         """Write the changes of the epochs first..last; durable on return, part of the state once the ledger names it.
@@ -41,7 +46,8 @@ class StateStore(ABC):
         whole = whole or first == 0
         segment = Segment(0 if whole else first, last, whole, changes)
         pieces, size_bytes, crc32 = encode_segment(segment)
-        file = f"{segment.first:012d}-{last:012d}-{new_id()[:12]}{ENDING}"
+        whose = f"{self.owner}." if self.owner else ""
+        file = f"{segment.first:012d}-{last:012d}-{whose}{new_id()[:12]}{ENDING}"
         self._put(file, pieces, last)
         return SegmentRef(segment.first, last, file, size_bytes, crc32)
 
@@ -62,6 +68,22 @@ class StateStore(ABC):
         Such a file, if it is garbage, goes when the next process prunes; or here, once this store has read it or a
         `keep` has named it, for then the ledger has named it too.
         """
+
+    def strays(self) -> Mapping[str, str]:
+        """The files of other owners that are there now, with their owners; `""` where a name says none."""
+        return {}
+
+    def sweep(self, files: Collection[str]) -> int:
+        """Delete files of `strays`; gives how many.
+
+        Trap: which of them nobody needs is to be found out after `strays` was asked, in this order: who is alive, then
+        what the ledger names. A file of that time whose owner is gone can't be named any more.
+        """
+        return 0
+
+    def missing(self, segments: Sequence[SegmentRef]) -> list[SegmentRef]:
+        """Those of the segments whose files are not there, without reading them."""
+        return []
 
     @abstractmethod
     def _put(self, file: str, pieces: Sequence[bytes | memoryview], epoch: int) -> None:
@@ -119,6 +141,12 @@ class _Garbage:
         self._merged -= files
 
 
+def _owner_of(file: str) -> str:
+    """Who wrote a file, by its name; "" for a file without an owner."""
+    named = file.partition(ENDING)[0].rpartition("-")[2]
+    return named.rpartition(".")[0]
+
+
 def _last_of(file: str) -> int:
     """The last epoch that a file's name says, 0 for another name."""
     parts = file.split("-")
@@ -129,11 +157,13 @@ class LocalStateStore(StateStore):
     """Segments as files in a folder of a local disk. Open it after the flow was claimed.
 
     `tidy`: files that lie there now and that nobody names may be pruned. False where other processes of the flow may
-    have written some of them: then only what this store read, wrote or was told to keep is ever deleted.
+    have written some of them: then only what this store read, wrote or was told to keep is ever pruned. `owner`:
+    letters and digits, another for each process.
     """
 
-    def __init__(self, folder: Path, *, flow: str | None = None, tidy: bool = True) -> None:
+    def __init__(self, folder: Path, *, flow: str | None = None, tidy: bool = True, owner: str = "") -> None:
         self.folder = folder
+        self.owner = owner
         self._flow = flow
         make_folder(folder)
         present = [entry.name for entry in folder.iterdir() if entry.name.endswith((ENDING, TEMPORARY))]
@@ -164,6 +194,23 @@ class LocalStateStore(StateStore):
             with suppress(OSError):  # it is garbage still, and goes when the next process prunes
                 (self.folder / file).unlink(missing_ok=True)
         return len(garbage)
+
+    def strays(self) -> Mapping[str, str]:
+        """The files of other owners that are there now, half-written ones too."""
+        names = (entry.name for entry in self.folder.iterdir() if entry.name.endswith((ENDING, TEMPORARY)))
+        owners = {name: _owner_of(name) for name in names}
+        return {name: owner for name, owner in owners.items() if owner != self.owner}
+
+    def sweep(self, files: Collection[str]) -> int:
+        """Delete files that nobody needs."""
+        for file in files:
+            with suppress(OSError):  # it is swept the next time
+                (self.folder / file).unlink(missing_ok=True)
+        return len(files)
+
+    def missing(self, segments: Sequence[SegmentRef]) -> list[SegmentRef]:
+        """Those of the segments whose files are not there."""
+        return [ref for ref in segments if not (self.folder / ref.file).is_file()]
 
     def _put(self, file: str, pieces: Sequence[bytes | memoryview], epoch: int) -> None:
         self._garbage.written(file)

@@ -17,6 +17,8 @@ __all__ = ["Damage", "FaultyStore", "Keeper"]
 class Keeper(Protocol):
     """The process that a store works for."""
 
+    name: str
+
     def point(self, name: str, epoch: int = 0) -> None:
         """Come to a point, at which it may be frozen or die."""
         ...
@@ -34,7 +36,7 @@ class FaultyStore(LocalStateStore):
     """The real store, whose writes may fail half-way. `tidy` is as for the processes of a server."""
 
     def __init__(self, folder: Path, keeper: Keeper, *, flow: str) -> None:
-        super().__init__(folder, flow=flow, tidy=False)
+        super().__init__(folder, flow=flow, tidy=False, owner=keeper.name)
         self._keeper = keeper
 
     def _put(self, file: str, pieces: Sequence[bytes | memoryview], epoch: int) -> None:
