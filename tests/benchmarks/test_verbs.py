@@ -124,6 +124,28 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
         "latency": {"p50_ms": 8.1, "p99_ms": 30.2, "rate_per_s": 50_000, "lost": 0, "duplicated": 0},
         "state": {"epoch_ms_p50_100k_keys": 5.0, "epoch_ms_p50_10m_keys": 6.0, "rss_mb_10m_keys": 1_000},
         "map": {"map_rows_per_s": 500_000, "ratio": 1.9},
+        "change": {
+            "keys": 1_000_000,
+            "rate_per_s": 5_000,
+            "handovers": 40,
+            "usual_gap_ms": 12.5,
+            "pause_ms_p50": 31.0,
+            "pause_ms_p99": 45.5,
+            "rollback_pause_ms_p50": 28.0,
+            "rollback_pause_ms_p99": 41.5,
+            "lost": 0,
+            "duplicated": 0,
+        },
+        "recovery": {
+            "keys": 100_000,
+            "kills": 50,
+            "to_first_output_ms_p50": 300.0,
+            "to_first_output_ms_p99": 444.0,
+            "with_standby_ms_p50": 80.0,
+            "with_standby_ms_p99": 111.0,
+            "lost": 0,
+            "duplicated": 0,
+        },
     }
     report.write_report(figures)
     report.write_report(figures)
