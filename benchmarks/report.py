@@ -114,7 +114,7 @@ def _others(figures: Mapping[str, Any]) -> list[str]:
                     f"pause p50 {changed['pause_ms_p50']} ms, p99 {changed['pause_ms_p99']} ms",
                 ],
                 [
-                    "the old code back",
+                    "back to the code before",
                     f"pause p50 {changed['rollback_pause_ms_p50']} ms, p99 {changed['rollback_pause_ms_p99']} ms",
                 ],
                 ["usual gap between outputs", f"{changed['usual_gap_ms']} ms"],

@@ -108,4 +108,8 @@ def _cut(made: Stage, kind: str, version: str, asked_s: float) -> _Cut:
         return found if found.get("first_commit_us") else None
 
     found = made.wait(f"the {kind}", times)
+    since_ms = {
+        name: (found[name] - found["asked_us"]) / 1_000 for name in ("fenced_us", "opened_us", "first_commit_us")
+    }
+    say(f"  {kind}: " + ", ".join(f"{name.removesuffix('_us')} {ms:.0f} ms" for name, ms in since_ms.items()))
     return _Cut(kind, asked_s, found["asked_us"] / 1e6, found["first_commit_us"] / 1e6)
