@@ -226,9 +226,11 @@ def _tell_failure(ledger: Ledger, job: Job, error: PenstockError) -> None:
 
 
 def _say(*lines: str) -> None:
-    for line in lines:
-        sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    """To the log; one on a full disk is no reason to end."""
+    with suppress(OSError):
+        for line in lines:
+            sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -158,6 +158,9 @@ class Duty:
         except Fenced as fenced:
             self._step_down(leader, fenced)
             return None
+        if leader.uncopied is not None and self._spill is not None:
+            self._spill = None
+            self._news.set()
         if leader.epochs > before:
             self._note_speed(leader.run_ms)
             if self._times is not None and not self._times.first_commit_us:
@@ -281,16 +284,26 @@ class Duty:
             was_paused, leader.paused = leader.paused, bool(wish.get("paused"))
             leader.drain = bool(wish.get("drain")) or self._post.options.until_drained
             leader.forgetting.hold_from = wish.get("hold_from")
-            if wish.get("spill") and leader.spill is None:
-                self._spill = self._spill or Spill(self._orders.folder / "spill")
-                leader.spill = self._spill
-            elif not wish.get("spill") and leader.spill is not None:
-                leader.spill.close()
-                leader.spill = self._spill = None
+            self._copy(leader, wanted=bool(wish.get("spill")))
             if was_paused != leader.paused:
                 self._enter("leading", "paused" if leader.paused else "leading")
         if self._spill is not None and wish.get("spill_from") is not None:
             self._spill.drop_before(wish["spill_from"])
+
+    def _copy(self, leader: Leader, *, wanted: bool) -> None:
+        """Let the leader keep a copy of what it writes, or not any more. Where there was no room, it is tried anew only
+        for the next one who wants it.
+        """
+        if wanted and leader.spill is None and leader.uncopied is None:
+            try:
+                self._spill = self._spill or Spill(self._orders.folder / "spill")
+            except LedgerError as full:
+                leader.uncopied = full.message
+            leader.spill = self._spill
+        elif not wanted:
+            if leader.spill is not None:
+                leader.spill.close()
+            leader.spill = self._spill = leader.uncopied = None
 
     # --- facts --------------------------------------------------------------------------------------------------------
 
@@ -348,6 +361,7 @@ class Duty:
             "state_rows": computation.assembly.program.state_rows,
             "migrated": dict(self._migrated),
             "spill": None if self._spill is None else str(self._spill.folder),
+            "spill_failed": None if leader is None else leader.uncopied,
             "takeover": None if self._times is None else asdict(self._times),
             "refused": self._refused,
             "uncorrected": {} if leader is None else dict(leader.uncorrected),

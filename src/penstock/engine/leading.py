@@ -73,6 +73,8 @@ class Leader:
         self.paused = False
         self.drain = post.options.until_drained
         self.spill: Spill | None = None
+        self.uncopied: str | None = None
+        """Why there is no copy of what it writes, though there should be one."""
         self.running: Computed | None = None
         """The epoch that was computed and is not committed yet."""
         self.plan = resume.planned
@@ -177,8 +179,7 @@ class Leader:
     def _finish(self, computed: Computed, ahead: EpochPlan | None = None) -> None:
         """Write the sinks and the state of an epoch that was computed, commit it, and let go of its input."""
         plan, probe = computed.plan, self.post.probe
-        if self.spill is not None:
-            self.spill.put(computed)
+        self._copy(computed)
         receipts = self._write(plan, computed.changes)
         computed.watch.lap("write")
         segment = self._save(computed)
@@ -204,6 +205,15 @@ class Leader:
         self.post.tally.count(record)
         self._care(plan, segment)
         self._show("draining" if plan.final else "running", computed.watch.total_s * 1000)
+
+    def _copy(self, computed: Computed) -> None:
+        """Keep what the epoch writes for whoever compares it. Without room for that the flow goes on all the same."""
+        if self.spill is not None:
+            try:
+                self.spill.put(computed)
+            except LedgerError as full:
+                self.spill.close()
+                self.spill, self.uncopied = None, full.message
 
     def _write(self, plan: EpochPlan, changes: Mapping[str, Change]) -> dict[str, object]:
         """Write every sink that has something to write, or that may hold something of an earlier try."""

@@ -14,6 +14,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +23,7 @@ import polars as pl
 
 from penstock.connect import Change
 from penstock.engine.computing import Computed
+from penstock.errors import LedgerError
 
 __all__ = ["Spill", "SpillReader"]
 
@@ -30,12 +32,17 @@ ENDING = ".frames"
 
 
 class Spill:
-    """The writing end. One process has it; it begins anew each time it is opened."""
+    """The writing end. One process has it; it begins anew each time it is opened.
+
+    Raises LedgerError, which heals, where the disk says no: what is there of that epoch is not complete, and a reader
+    passes it over.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        with self._disk():
+            folder.mkdir(parents=True, exist_ok=True)
         self._number = 0
         self._file: BinaryIO | None = None
         self._size_bytes = 0
@@ -43,7 +50,7 @@ class Spill:
         """File number -> the last epoch in it."""
 
     def put(self, computed: Computed) -> None:
-        """Add an epoch. Raises OSError where the disk says no."""
+        """Add an epoch."""
         epoch = computed.plan.epoch
         frames = bytearray()
         for sink, change in computed.changes.items():
@@ -54,9 +61,10 @@ class Spill:
             frames += _line({"epoch": epoch, "sink": sink, "rows": len(rows), "deleted": len(deleted)})
             frames += rows + deleted
         frames += _line({"epoch": epoch, "end": True})
-        file = self._opened(len(frames))
-        file.write(frames)
-        file.flush()
+        with self._disk(epoch):
+            file = self._opened(len(frames))
+            file.write(frames)
+            file.flush()
         self._size_bytes += len(frames)
         self._last_of[self._number] = epoch
 
@@ -70,8 +78,21 @@ class Spill:
     def close(self) -> None:
         """Close the file; what is in it stays."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # of what could not be written, nothing more can be
+                self._file.close()
             self._file = None
+
+    @contextmanager
+    def _disk(self, epoch: int | None = None) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LedgerError(
+                f"what an epoch computed can't be kept in {self.folder}: {error.strerror}",
+                epoch=epoch,
+                state_left="the ledger and the sinks are as they were",
+                hint="make room on the disk",
+            ) from error
 
     def _opened(self, size_bytes: int) -> BinaryIO:
         if self._file is None or (self._size_bytes and self._size_bytes + size_bytes > _FILE_BYTES):

@@ -218,6 +218,12 @@ class Handover:
         why = f"{short(member.version)} is stuck{step}: after epoch {epoch} it did nothing for {STALLED_S:.0f}s"
         return Stop(DeploymentStatus.FAILED, why)
 
+    def uncopied(self) -> Stop | None:
+        """The end of this deployment where the leader has no room for a copy of what it writes."""
+        leader = self.leader()
+        why = None if leader is None else leader.facts.get("spill_failed")
+        return Stop(DeploymentStatus.FAILED, f"there is nothing to compare with: {why}") if why else None
+
     def wish(self, member: Member, **changes: Any) -> None:
         """Change what is wished of a process; None takes a wish away. Written only where it differs."""
         wished = {**member.wish, **changes}

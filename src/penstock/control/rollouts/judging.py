@@ -23,7 +23,7 @@ CHORE_S = 3_600.0
 
 def shadow(h: Handover, stage: Shadow) -> Outcome:
     """Compare what both members computed for the same epochs, until there is enough of it."""
-    unfit = h.unfit()
+    unfit = h.unfit() or h.uncopied()
     if unfit is not None:
         return unfit
     old, new = h.leader(), h.member("new")

@@ -69,6 +69,9 @@ def hold(h: Handover, stage: Hold) -> Outcome:
     leader = h.leader()
     if leader is None or leader.facts.get("spill"):
         return Go()
+    uncopied = h.uncopied()
+    if uncopied is not None:
+        return uncopied
     if h.waited_s(stage.name) > HOLD_S:
         return Stop(DeploymentStatus.FAILED, f"the leader {leader.id} did not look at its wishes for {HOLD_S:.0f}s")
     return Stay()
