@@ -34,7 +34,7 @@ from penstock.control import (
     project_for,
     read_server,
 )
-from penstock.ledger import Deployment, DeploymentStatus, Ledger, Member
+from penstock.ledger import Deployment, DeploymentStatus, Ledger, Member, SegmentRef
 from tests.handovers import misfortune
 from tests.handovers.rows import Writer
 
@@ -284,6 +284,14 @@ class Scene:
                     return pid
         return None
 
+    def is_idle(self) -> None:
+        """Return when all that was written is committed; the writer has to be paused."""
+        until(lambda: self.rows_in() >= self.writer.lines)
+
+    def state_of(self, segment: SegmentRef) -> Path:
+        """The file of a part of the state."""
+        return flow_folder(self.environment, FLOW) / "state" / segment.file
+
     # --- handovers ----------------------------------------------------------------------------------------------------
 
     def deploy(self, version: str, manner: Manner = QUICK) -> Deployment:
@@ -399,8 +407,8 @@ class Scene:
     def drain(self) -> None:
         """End the input, wait until all of it is committed, and stop the flow."""
         self.writer.stop()
-        until(lambda: self.rows_in() >= self.writer.lines)
         self.up()
+        self.is_idle()
         self.wisher.stop(FLOW)
         until(lambda: not self.members())
 
@@ -464,8 +472,3 @@ def _children(pid: int) -> list[int]:
         texts = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/children")]
         return [int(child) for text in texts for child in text.split()]
     return []
-
-
-def state_files(made: Scene) -> list[Path]:
-    """The files of state, by the order of their epochs."""
-    return sorted((flow_folder(made.environment, FLOW) / "state").glob("*.state"))
