@@ -20,6 +20,7 @@ from penstock.engine.handover import Times, step_down, take_over
 from penstock.engine.leading import Leader, Outcome, Post
 from penstock.engine.spill import Spill, SpillReader
 from penstock.engine.starting import claim, follow, stand_by
+from penstock.engine.trials import Trials
 from penstock.errors import Fenced, FlowBusy, LedgerError, PenstockError
 from penstock.ledger import Rewrite, Savepoint
 
@@ -48,6 +49,8 @@ class Orders:
     savepoint: Savepoint | None = None
     record_from: int | None = None
     first_wish: Mapping[str, Any] | None = None
+    loaded: Callable[[], None] = lambda: None
+    """Called once, when the state is there and the process begins to follow or to lead."""
     names_of: Callable[[str], Mapping[str, str]] = lambda _: {}
     """From another version to what its author says was renamed, old name -> new name."""
 
@@ -67,6 +70,7 @@ class Duty:
         self._role = "starting"
         self._state = "loading"
         self._is_ready = False
+        self._is_loaded = False
         self._times: Times | None = None
         self._refused: Mapping[str, Any] | None = None
         self._error: Mapping[str, Any] | None = None
@@ -113,6 +117,9 @@ class Duty:
             self._follower = stand_by(post, computation)
         else:
             self._spill = Spill(orders.folder / "spill")
+            if orders.record_from is None and self._wish.get("until") is None:  # no undo, no replay: a new version
+                assembly = computation.assembly
+                computation.trials = Trials(assembly.definition, assembly.analysis, post.version)
             self._enter("following", "migrating" if orders.savepoint.version != post.version else "loading")
             self._follower = follow(
                 post,
@@ -129,7 +136,7 @@ class Duty:
         self._migrated = rows
 
     def _lead(self, leader: Leader) -> None:
-        self._leader, self._follower = leader, None
+        self._leader, self._follower, self._computation.trials = leader, None, None
         self._obey()
         self._enter("leading", "leading")
 
@@ -308,6 +315,9 @@ class Duty:
     # --- facts --------------------------------------------------------------------------------------------------------
 
     def _enter(self, role: str, state: str) -> None:
+        if state not in ("loading", "migrating") and not self._is_loaded:
+            self._is_loaded = True
+            self._orders.loaded()
         if (role, state) != (self._role, self._state):
             self._role, self._state = role, state
             self._news.set()
@@ -364,6 +374,7 @@ class Duty:
             "spill_failed": None if leader is None else leader.uncopied,
             "takeover": None if self._times is None else asdict(self._times),
             "refused": self._refused,
+            "determinism": None if computation.trials is None else computation.trials.facts(),
             "uncorrected": {} if leader is None else dict(leader.uncorrected),
             "error": self._error,
         }

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.clock import new_id
+from penstock.control.priority import LEAST, step_back
 from penstock.control.rollouts.checking import check
 from penstock.control.rollouts.replaying import write_into, write_parquet
 from penstock.errors import ConfigError, PenstockError
@@ -30,8 +31,6 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "into": write_into,
 }
 _LINES = 3
-_LEAST = 19
-"""The lowest priority that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +115,11 @@ def _told(log: Path, code: int) -> str:
 
 
 def step_aside() -> None:
-    """Leave the cores to the flows: a chore has time. What the system does not know of is no loss."""
-    os.nice(_LEAST)
+    """Leave the cores to the flows: a chore has time."""
+    os.nice(LEAST)
     with contextlib.suppress(OSError):
-        os.setsid()  # Linux weighs sessions first, then the processes in them
-        Path("/proc/self/autogroup").write_text(str(_LEAST), encoding="ascii")
+        os.setsid()
+        step_back(LEAST)
 
 
 def main() -> None:
