@@ -12,7 +12,8 @@ import pytest
 
 import penstock as ps
 from penstock.connect import clear, memory_rows
-from penstock.engine import Leader, Outcome, take_over
+from penstock.engine import Leader, Outcome, step_down, take_over
+from penstock.errors import Fenced
 from penstock.flow import Definition
 from penstock.ledger import BEGINNING, Rewrite
 from tests.engine.serving import SCHEMA, Place, write_rows
@@ -53,6 +54,35 @@ def run(leader: Leader) -> None:
     """Lead until nothing waits."""
     while leader.step() is Outcome.RAN:
         pass
+
+
+def test_who_followed_hidden_meets_letters_in_its_undo(place: Place) -> None:
+    """The last epoch gave letters another try, and the old version had not run it when it took everything back."""
+    good = place.lead(1)
+    run(good)
+    savepoint = good.post.ledger.savepoint("sums", why="test", pinned=True)
+    bad = place.take_over(place.follow(1, savepoint.id))
+    with pytest.raises(Fenced):
+        good.post.ledger.plan("sums", good.generation, good.planner.redrive(good.computation.last, []))
+    hidden = step_down(good, place.spill())
+    write_rows(place.input, [(9, 1), (4, 1)])
+    run(bad)
+    while hidden.step():
+        pass
+    ledger = bad.post.ledger
+    ids = [letter.id for letter in ledger.dead_letters("sums") if letter.epoch > savepoint.epoch and letter.id]
+    ledger.request_redrive("sums", [(id_, None) for id_ in ids])
+    bad.plan = bad.planner.redrive(bad.computation.last, ledger.waiting_redrives("sums"))
+    ledger.plan("sums", bad.generation, bad.plan)
+    bad.step()
+    assert ledger.epochs("sums")[-1].plan.redrive
+
+    rewrite = Rewrite("undo-1", savepoint.epoch + 1, 0, "v1", savepoint.id)
+    leader, _ = take_over(hidden, holder="hidden", expected=bad.generation, rewrite=rewrite)
+    write_rows(place.input, [(5, 1)])
+    run(leader)
+    assert sorted(memory_rows("letters")["key"]) == [1, 2, 4, 5]
+    assert [letter.status for letter in ledger.dead_letters("sums")].count("open") == 3
 
 
 @pytest.mark.parametrize("dies", [False, True])

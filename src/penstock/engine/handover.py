@@ -151,6 +151,8 @@ def finish_rewrite(follower: Follower, leader: Leader, rewrite: Rewrite, wrong: 
     post, branch, spill, computation = follower.post, follower.branch, follower.spill, follower.computation
     assert branch is not None
     assert spill is not None
+    if follower.strips_from is None:  # it followed hidden, and met no letter so far
+        follower.strips_from = rewrite.first
     for record in post.ledger.epochs(post.flow, first=follower.epoch + 1, last=rewrite.upto):
         computation.learn(record.version)
         follower.run(record.plan)
