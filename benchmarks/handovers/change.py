@@ -21,7 +21,7 @@ from penstock.ledger import Deployment, DeploymentStatus
 __all__ = ["KEYS", "TIMES", "change"]
 
 KEYS = 1_000_000
-RATE_PER_S = 10_000
+RATE_PER_S = 5_000
 TIMES = 20
 SHADOW_EPOCHS = 20
 WATCH_S = 600.0

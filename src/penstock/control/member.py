@@ -27,7 +27,7 @@ from penstock.control.kill_points import probe_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import find_flow, load_flow
 from penstock.control.locks import flow_lock
-from penstock.control.priority import READYING, step_back, step_forward
+from penstock.control.priority import READYING, SPARE, step_back, step_forward
 from penstock.control.project import Environment, Project, project_for
 from penstock.control.running import PreparedRun, locate, prepare, with_limits
 from penstock.control.tables import note_datasets
@@ -83,7 +83,8 @@ class Job:
 
 def main() -> None:
     """Wait for a job, do it, and end the process with its exit code."""
-    step_back(READYING)
+    if SPARE in sys.argv[1:]:
+        step_back(READYING)
     preload()
     gc.collect()
     gc.freeze()  # what is imported stays: no collection need look at it again

@@ -10,12 +10,15 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["LEAST", "READYING", "step_back", "step_forward"]
+__all__ = ["LEAST", "READYING", "SPARE", "step_back", "step_forward"]
 
 LEAST = 19
 """For what has time: the lowest weight that there is."""
-READYING = 10
-"""For who imports, or loads a state: about a tenth of the weight of who leads."""
+READYING = 5
+"""For who imports, or loads a state: about a third of the weight of who leads."""
+
+SPARE = "--spare"
+"""The argument of a process that nobody waits for yet."""
 
 _AUTOGROUP = Path("/proc/self/autogroup")
 
@@ -26,6 +29,7 @@ def step_back(nice: int) -> None:
         _AUTOGROUP.write_text(str(nice), encoding="ascii")
 
 
-def step_forward() -> None:
-    """Give this process's session its full weight again."""
-    step_back(0)
+def step_forward(pid: int | None = None) -> None:
+    """Give this process's session, or that of a child, its full weight again."""
+    with suppress(OSError):
+        (_AUTOGROUP if pid is None else Path(f"/proc/{pid}/autogroup")).write_text("0", encoding="ascii")

@@ -20,6 +20,7 @@ from penstock.engine.points import Probe
 from penstock.engine.reading import Reader, Reads, rows_of
 from penstock.engine.redrive import redriven_rows
 from penstock.engine.stopwatch import Stopwatch
+from penstock.engine.trials import Trials
 from penstock.engine.watermark import WatermarkTracker
 from penstock.errors import PenstockError, StepFailed
 from penstock.ledger import DeadLetter, EpochPlan, EpochRecord, SegmentRef, TableChange, TableImage
@@ -91,6 +92,8 @@ class Computation:
         """From another version to what its author says was renamed, old name -> new name."""
         self._versions: set[str] = {version}
         self.last: EpochPlan | None = None
+        self.trials: Trials | None = None
+        """Where some epochs are to be run twice more, to see whether they come to the same."""
         self.began_us: int | None = None
         """When the epoch that runs began; None while none runs."""
         self._clock = clock
@@ -157,6 +160,8 @@ class Computation:
         self._probe("ran", plan.epoch)
         state = self.assembly.program.changes()
         watch.lap("run")
+        if self.trials is not None:
+            self.trials.look(own, reads, before, after)
         self.last = own
         self.began_us = None
         return Computed(

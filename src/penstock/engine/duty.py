@@ -346,7 +346,7 @@ class Duty:
     def facts(self) -> dict[str, Any]:
         """What this process is and does, as JSON values."""
         leader, follower, progress = self._leader, self._follower, self._post.tally.progress
-        computation = self._computation
+        computation, trials = self._computation, self._computation.trials
         return {
             "role": self._role,
             "state": self._state,
@@ -374,7 +374,7 @@ class Duty:
             "spill_failed": None if leader is None else leader.uncopied,
             "takeover": None if self._times is None else asdict(self._times),
             "refused": self._refused,
-            "determinism": None if computation.trials is None else computation.trials.facts(),
+            "determinism": None if trials is None else trials.facts(),
             "uncorrected": {} if leader is None else dict(leader.uncorrected),
             "error": self._error,
         }

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from penstock.control.gate import (
     Conduct,
+    Determinism,
     Gate,
     RowDiff,
     conduct_of_facts,
@@ -51,6 +52,7 @@ def judge_cut(evidence: Evidence, policy: DeployPolicy, *, env: str, tables: Seq
         rows=rows,
         old=_timed(conduct_of_records(evidence.old_version, evidence.before, tables=tables), evidence.before),
         new=conduct_of_facts(evidence.new_version, new_facts),
+        determinism=_determinism(new_facts.get("determinism")),
     )
     asked = replace(policy, approve=_APPROVAL.get(evidence.approve, policy.approve))
     if evidence.diff is None:
@@ -104,6 +106,11 @@ def judge_watched(
         "reasons": [reason.text for reason in reasons],
         "details": [reason.as_json() for reason in reasons],
     }
+
+
+def _determinism(told: Mapping[str, Any] | None) -> Determinism | None:
+    """What the new version told of its epochs that were run twice more."""
+    return None if told is None else Determinism(int(told["epochs"]), tuple(told["steps"]))
 
 
 def _rows(diff: Mapping[str, Any] | None) -> dict[str, RowDiff]:

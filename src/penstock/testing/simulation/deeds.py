@@ -23,6 +23,8 @@ __all__ = ["DEEDS", "Deed", "rescue"]
 
 Deed = Iterator[None]
 _PATIENCE_STEPS = 120
+_LOOK_S = 0.02
+"""After so long, a process looks at its wishes."""
 
 
 def deploy(world: World) -> Deed:
@@ -32,15 +34,21 @@ def deploy(world: World) -> Deed:
         return
     version = world.chance.random.choice(world.versions.all)
     title = f"deploy of {version}"
+    yield from _held(world, title, standing.last_epoch + 1)
     savepoint = _savepoint(world, title)
-    if savepoint is None:
-        return
-    world.hold(title, savepoint.epoch + 1)
-    follower = _follower(world, title, version, savepoint)
+    follower = None if savepoint is None else _follower(world, title, version, savepoint)
     if follower is not None:
         yield from _deployed(world, title, follower, standing.version)
     _tidied(world, title, follower)
-    world.ledger.drop_savepoints(world.flow, [savepoint.id])
+    if savepoint is not None:
+        world.ledger.drop_savepoints(world.flow, [savepoint.id])
+
+
+def _held(world: World, title: str, epoch: int) -> Deed:
+    """Let nobody forget input from an epoch on, and wait until those who lead have looked at it."""
+    world.hold(title, epoch)
+    since_s = world.clock.stopwatch_s() + _LOOK_S
+    yield from _until(lambda: all(one.looked_s >= since_s for one in world.processes if one.is_leading))
 
 
 def rescue(world: World) -> Deed:
@@ -122,7 +130,7 @@ def undo(world: World, version: Version | None = None, upto: int | None = None) 
     start = BEGINNING if found is None else world.ledger.savepoint(world.flow, why=title, pinned=True, of=found.id)
     if found is not None:
         world.saved(start, world.line_of(found))
-    world.hold(title, start.epoch + 1)
+    yield from _held(world, title, start.epoch + 1)
     follower = _follower(world, title, version, start, record_from=first)
     if follower is not None:
         yield from _until(lambda: follower.facts["state"] == "ready" or not follower.is_alive)
@@ -152,8 +160,10 @@ def undo_by_hidden(world: World) -> Deed:
     if start is None or first > standing.last_epoch:
         return
     title = f"undo from {first} by hidden {hidden}"
-    world.hold(title, start.epoch + 1)
-    yield from _taken_back(world, title, hidden, standing, first=first, start=start)
+    yield from _held(world, title, start.epoch + 1)
+    now = world.standing()
+    if now is not None and now.rewrite is None and hidden.is_hidden and world.is_there(start.epoch + 1):
+        yield from _taken_back(world, title, hidden, now, first=first, start=start)
     world.free(title)
 
 
@@ -187,7 +197,7 @@ def failover(world: World) -> Deed:
     ready = [one for one in world.processes if one.is_alive and one.facts["state"] == "ready"]
     if ready:
         successor = world.chance.random.choice(ready)
-        world.hold("failover", int(successor.facts["epoch"]))
+        yield from _held(world, "failover", int(successor.facts["epoch"]))
         yield from lead(world, "failover", successor, standing)
         world.free("failover")
     elif world.chance.happens(0.5):

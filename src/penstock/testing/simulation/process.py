@@ -70,6 +70,8 @@ class Process:
         self.is_running = False
         """Whether it is in the middle of a step; then others run while it is frozen."""
         self.frozen_until = 0
+        self.looked_s = 0.0
+        """When the last step began that it came to the end of: it has looked at its wishes then."""
         self.ended = ""
         self._duty: Duty | None = None
         self._computation: Computation | None = None
@@ -83,6 +85,7 @@ class Process:
     def step(self) -> None:
         """Begin, or do what its duty is for an epoch at most."""
         self.is_running = True
+        began_s = self.world.clock.stopwatch_s()
         try:
             if self._duty is None:
                 self._duty = self._begun()
@@ -92,6 +95,7 @@ class Process:
                 if why is not None:
                     self._end(why)
             if self.is_alive:
+                self.looked_s = began_s
                 self._show()
         except Killed:
             self._end("killed")

@@ -300,6 +300,16 @@ class World:
             self._lost.append((given, given.lose(random)))
             self.note("a source forgets too much")
 
+    def is_there(self, epoch: int) -> bool:
+        """Whether the input of an epoch, and so of all after it, can be read still."""
+        for record in self.ledger.epochs(self.flow, first=epoch, last=epoch):
+            inputs = {step: name for version in self.versions.all for step, name in version.inputs.items()}
+            for step, entry in record.plan.ranges.items():
+                given = self.inputs[inputs[step]]
+                if any(int(entry["start"].get(part, 0)) < gone for part, gone in given.forgotten.items()):
+                    return False
+        return True
+
     def is_away(self, table: str) -> bool:
         """Whether a sink is away now."""
         return self.clock.stopwatch_s() < self._away_until_s.get(table, 0.0)
