@@ -52,6 +52,7 @@ BROAD_EXCEPT_ALLOWED: Mapping[str, str] = {
     "src/penstock/engine/isolate.py:isolate.attempt": "the epoch loop meets the author's code: a bad row raises",
     "src/penstock/engine/computing.py:Computation._run": "the epoch loop: what no step foresaw stops it with its name",
     "src/penstock/engine/migrating.py:_Table._by_author": "runs the author's migration, which may raise anything",
+    "src/penstock/engine/trials.py:Trials._given": "runs the author's code again: that it may fail is looked for",
     "src/penstock/engine/operators/process.py:Processed._done": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:flat_mapped": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:_mapped_carefully": "the epoch loop meets the author's code",
