@@ -180,7 +180,7 @@ def test_an_undo_of_nothing_is_no_plan() -> None:
 
 def test_a_replay_follows_a_range_beside_the_leader() -> None:
     """The version of then runs beside it, so that rows can be compared; the rows go where they were asked for."""
-    ask = Replay(142, 150, NEW, then=OLD, out="elsewhere/x", environment="staging", flow="orders.replay")  # noqa: S108
+    ask = Replay(142, 150, NEW, then=OLD, out="elsewhere/x", environment="staging", flow="orders.replay")
     assert build_plan(LED_BY_OLD, ask) == (
         Check(NEW, input_from=142),
         Verdict(OLD, NEW),
@@ -188,7 +188,7 @@ def test_a_replay_follows_a_range_beside_the_leader() -> None:
         Follow(NEW, until=150, beside=OLD),
         CatchUp(),
         Compare(142, 150),
-        Keep(142, 150, "elsewhere/x"),  # noqa: S108
+        Keep(142, 150, "elsewhere/x"),
         Into(142, 150, "staging", "orders.replay"),
         Retire(),
         Receipt(),

@@ -133,9 +133,7 @@ def _check(
     if edit is None and doing and len(asked) != 1:
         raise ConfigError(f"{doing[0]} needs to know which letters", hint="give one of --id ID, --cause CAUSE, --all")
     if asked and (edit is not None or not doing):
-        raise ConfigError(
-            f"{asked[0]} says which letters, not what to do with them", hint="add --replay or --dry-run"
-        )
+        raise ConfigError(f"{asked[0]} says which letters, not what to do with them", hint="add --replay or --dry-run")
 
 
 def _show(name: str, env: str, letters: Sequence[Letter], total: int, *, group: bool, as_json: bool) -> None:
