@@ -178,9 +178,9 @@ def test_a_wrong_request_is_told(
 def test_a_replay_is_begun_by_a_request(ledger: Ledger, environment: Environment) -> None:
     """Its epochs and folder are in the plan."""
     begin = begin_by_request(environment, ledger, ManualClock())
-    made = begin(FLOW, "replay", None, {"epochs": "2..4", "out": "/tmp/rows"}, "ann", "")  # noqa: S108
+    made = begin(FLOW, "replay", None, {"epochs": "2..4", "out": "/srv/rows"}, "ann", "")
     stages = {stage["stage"]: stage for stage in made.plan}
-    assert (made.new_version, stages["follow"]["until"], stages["keep"]["folder"]) == (NEW, 4, "/tmp/rows")  # noqa: S108
+    assert (made.new_version, stages["follow"]["until"], stages["keep"]["folder"]) == (NEW, 4, "/srv/rows")
 
 
 @pytest.mark.parametrize(("text", "range_"), [("3..7", (3, 7)), ("5", (5, 5)), (" 1..1 ", (1, 1))])
