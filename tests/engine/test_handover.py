@@ -279,6 +279,22 @@ def test_state_files_of_processes_that_are_gone_are_swept(place: Place) -> None:
     assert place.take_over(alive).generation == leader.generation + 1
 
 
+def test_who_misses_files_that_a_newer_process_let_go_of_is_fenced(place: Place) -> None:
+    """A leader that was frozen before a merge does not call its state corrupt."""
+    frozen = place.lead(1)
+    run(frozen)
+    store = frozen.post.store
+    frozen.compactor.segments = [store.write(epoch, epoch, []) for epoch in range(1, 17)]
+    place.lead(1)
+    store.sweep([ref.file for ref in frozen.compactor.segments])
+    plan = frozen.computation.last
+    assert plan is not None
+    frozen._care(plan, None)  # the merge begins
+    frozen.compactor._pool.shutdown(wait=True)
+    with pytest.raises(Fenced):
+        frozen._care(plan, None)
+
+
 def test_a_standby_is_of_the_version_that_leads(place: Place) -> None:
     """One of another version would lead on from a state that its own code never made."""
     leader = place.lead(1)

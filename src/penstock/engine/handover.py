@@ -63,9 +63,9 @@ def take_over(
     branch = follower.branch
     state_epoch = follower.epoch
     if branch is not None:
+        _check_files(follower, branch)
         branch.flush(min(follower.epoch, follower.standing.last_epoch))
         state_epoch = branch.epoch
-        _check_files(follower, branch)
     post.probe("flushed", follower.epoch)
     resume = post.ledger.take_over(
         post.flow,

@@ -25,7 +25,7 @@ from penstock.engine.points import Probe
 from penstock.engine.redrive import in_order
 from penstock.engine.spill import Spill
 from penstock.engine.tally import Tally
-from penstock.errors import ConnectorError, Fenced, LedgerError
+from penstock.errors import ConnectorError, CorruptState, Fenced, LedgerError
 from penstock.ledger import EpochPlan, Ledger, Resume, SegmentRef, StateStore, TableChange, thinned
 
 __all__ = ["Leader", "Outcome", "Post"]
@@ -312,7 +312,7 @@ class Leader:
         if segment is not None:
             self.compactor.segments.append(segment)
         if options.compact:
-            done = self.compactor.step()
+            done = self._merged()
             if done is not None:
                 ledger.replace_segments(flow, self.generation, *done)
                 kept = [ref for savepoint in ledger.savepoints(flow) for ref in savepoint.segments]
@@ -327,6 +327,14 @@ class Leader:
             ledger.savepoint(flow, why="now and then")
             gone = thinned(ledger.savepoints(flow), self.post.clock.now_us(), options.keep_s)
             ledger.drop_savepoints(flow, gone)
+
+    def _merged(self) -> tuple[list[SegmentRef], SegmentRef] | None:
+        """A merge that is done. Raises CorruptState; Fenced where a newer process let go of the files."""
+        try:
+            return self.compactor.step()
+        except CorruptState:
+            self._look_at_fence()
+            raise
 
     def _sweep(self) -> None:
         """Now and then delete state files of processes that are gone, where nothing names them.
