@@ -76,6 +76,8 @@ class Damage:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._before: dict[str, bytes] = {}
+        self.ever: set[str] = set()
+        """The files that were damaged at any time: a process may tell late of what it met."""
 
     @property
     def files(self) -> list[str]:
@@ -91,6 +93,7 @@ class Damage:
         file = self._folder / name
         data = file.read_bytes()
         self._before[name] = data
+        self.ever.add(name)
         kind = chance.choice(("flipped a bit of", "cut", "lost", "lengthened"))
         place = chance.randrange(len(data))
         if kind == "lost":
@@ -105,5 +108,5 @@ class Damage:
 
     def mend(self, names: Sequence[str]) -> None:
         """Bring files back as from a backup, also those that were lost."""
-        for name in names:
+        for name in set(names) & self._before.keys():
             (self._folder / name).write_bytes(self._before.pop(name))

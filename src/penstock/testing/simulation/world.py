@@ -414,7 +414,7 @@ class World:
         """Note a problem where a process ends with an error that nothing here accounts for."""
         text = error.message
         if isinstance(error, CorruptState) or "began from are gone" in text:
-            named = [file for file in self.damage.files if file in str(error)]
+            named = [file for file in self.damage.ever if file in str(error)]
             if named:
                 self.damage.mend(named)
                 return
