@@ -112,15 +112,15 @@ def work(batch):
 
 flow = ps.Flow("story", epoch_rows=400)
 rows = flow.read(ps.topic("rows", schema=ROW), event_time="at", lateness="5s", name="rows")
-once = rows.deduplicate("id", within="1h", name="once")
+once = rows.deduplicate({once}, within="1h", name="once")
 worked = once.map_batches(work, schema=ROW, name="worked")
 shared = worked.map(share, schema={{**ROW, "share": int}}, name="shared")
 windows = shared.group_by("key").window(ps.tumbling("10s")).agg(
     n=pl.len(), total=pl.col("amount").sum(), name="windows")
-totals = shared.group_by({by}).agg(n=pl.len(), total=pl.col("amount").sum(), name="totals")
+totals = shared.group_by("key").agg(n=pl.len(), total=pl.col("amount").sum(), name="totals")
 shown = shared.with_columns(amount=pl.col("amount") + {wrong}, name="shown")
 windows.write(ps.table("windows"), name="windows_out")
-totals.write(ps.table("totals", key={by}), name="totals_out")
+totals.write(ps.table("totals", key="key"), name="totals_out")
 shown.write(ps.table("each"), name="each_out")
 '''
 
@@ -158,10 +158,10 @@ class Scene:
     # --- versions -----------------------------------------------------------------------------------------------------
 
     def version(
-        self, name: str, *, head: str = "", share: str = "", work: str = "", by: str = '"key"', wrong: int = 0
+        self, name: str, *, head: str = "", share: str = "", work: str = "", once: str = '"id"', wrong: int = 0
     ) -> str:
         """Keep a version of the flow; gives its id. Lines for the module's head and two functions may be given."""
-        parts = {"head": head, "share": share or "pass", "work": work or "pass", "by": by, "wrong": wrong}
+        parts = {"head": head, "share": share or "pass", "work": work or "pass", "once": once, "wrong": wrong}
         (self.folder / "flows" / f"{FLOW}.py").write_text(TEXT.format(name=name, **parts), encoding="utf-8")
         loaded = load_flow(find_flow(FLOW, self.folder), self.environment)
         found = make_bundle(prepare(loaded, self.environment), ledger=self.ledger).id
@@ -401,6 +401,12 @@ class Scene:
         file = self.misfortunes / f"{name}.{what}"
         file.touch()
         return file
+
+    def set_clock(self, offset_us: int) -> None:
+        """Let the clocks of the server and of all processes of the flow be off by so much."""
+        staged = self.misfortunes / "next-clock"
+        staged.write_text(str(offset_us))
+        staged.rename(self.misfortunes / "clock")
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
