@@ -203,13 +203,25 @@ class Duty:
         if ran:
             self._note_speed(0.0 if follower.held is None else follower.held.run_ms)
         self._say_how_near(follower)
-        # Being ready was true a while ago: who takes over has to read again what the others may have let go of since.
-        if self._is_wished_to_lead() and follower.look() <= _NEAR_EPOCHS:
+        if self._is_wished_to_lead() and self._is_near(follower):
             self._take_over(follower)
         elif not ran:
             self._keep_own_state(follower)
             self._post.clock.sleep(_FOLLOW_PAUSE_S)
         return None
+
+    def _is_near(self, follower: Follower) -> bool:
+        """Whether it can take over now; it runs the last few epochs first, while the others lead on.
+
+        Being ready was true a while ago. What it lacks when it has fenced the others, it has to read again, and the
+        sources may have let go of it.
+        """
+        for _ in range(_NEAR_EPOCHS + 1):
+            lag = follower.look()
+            if not 0 < lag <= _NEAR_EPOCHS:
+                break
+            follower.step()
+        return follower.lag <= _NEAR_EPOCHS
 
     def _keep_own_state(self, follower: Follower) -> None:
         """Follow for long only on files of one's own: those it began from are kept for a while, not for ever."""
