@@ -82,7 +82,7 @@ class World:
         self._deeds: list[Deed] = []
         self._away_until_s: dict[str, float] = {}
         self._lost: list[tuple[Input, Mapping[str, Any]]] = []
-        self._holds: dict[str, int] = {}
+        self._holds: list[tuple[str, int]] = []
         self._saved: dict[str, Line] = {}
         self._start_at = 0
         self._failures: list[str] = []
@@ -225,17 +225,17 @@ class World:
         return self.ledger.standing(self.flow)
 
     def hold(self, title: str, epoch: int) -> None:
-        """Let no leader forget its input from an epoch on."""
-        self._holds[title] = epoch
+        """Let no leader forget its input from an epoch on, until `free` with this title."""
+        self._holds.append((title, epoch))
         self._pass_holds_on()
 
     def free(self, title: str) -> None:
         """The end of a hold."""
-        self._holds.pop(title, None)
+        self._holds.remove(next(hold for hold in self._holds if hold[0] == title))
         self._pass_holds_on()
 
     def _hold_from(self) -> int | None:
-        return min(self._holds.values(), default=None)
+        return min((epoch for _, epoch in self._holds), default=None)
 
     def _pass_holds_on(self) -> None:
         for process in self.processes:
