@@ -57,14 +57,12 @@ def rescue(world: World) -> Deed:
     if standing is not None and standing.rewrite is not None:
         yield from undo(world, world.versions.all[0], standing.rewrite.first)
         return
+    yield from _held(world, "rescue", 1 if standing is None else standing.last_epoch + 1)
     savepoint = _savepoint(world, "rescue")
-    if savepoint is None or standing is None:
-        return
-    follower = _follower(world, "rescue", world.versions.all[0], savepoint)
-    if follower is None:
-        return
-    yield from _until(lambda: follower.facts["state"] == "ready" or not follower.is_alive)
-    yield from lead(world, "rescue", follower, world.standing() or standing)
+    follower = None if savepoint is None else _follower(world, "rescue", world.versions.all[0], savepoint)
+    if follower is not None and standing is not None:
+        yield from _until(lambda: follower.facts["state"] == "ready" or not follower.is_alive)
+        yield from lead(world, "rescue", follower, world.standing() or standing)
     _tidied(world, "rescue", follower)
 
 

@@ -231,7 +231,8 @@ class World:
 
     def free(self, title: str) -> None:
         """The end of a hold."""
-        self._holds.remove(next(hold for hold in self._holds if hold[0] == title))
+        hold = next(hold for hold in self._holds if hold[0] == title)
+        self._holds.remove(hold)
         self._pass_holds_on()
 
     def _hold_from(self) -> int | None:
