@@ -14,7 +14,7 @@ from typing import Any, assert_type
 import polars as pl
 
 import penstock as ps
-from penstock.testing import Results, run
+from penstock.testing import Outcome, Results, run, simulate
 
 
 class Order:
@@ -126,6 +126,7 @@ def a_test() -> None:
     """A flow as a function of frames."""
     results = run(a_flow(), {"orders": pl.DataFrame()}, epoch_rows=2)
     assert_type(results, Results)
+    assert_type(simulate(a_flow(), {"orders": pl.DataFrame()}, seed=1, versions=[a_flow()], steps=9), Outcome)
     assert_type(results["totals"], pl.DataFrame)
     assert_type(results.dead, pl.DataFrame)
     assert_type(results.late, int)
