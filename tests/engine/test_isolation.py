@@ -332,3 +332,26 @@ def test_a_list_that_a_function_changes_in_place_is_changed() -> None:
     rows.map(appending, name="step").write(ps.topic("out"), name="out")
     got = Drive(flow).epoch({"rows": pl.DataFrame({"tags": [[0], []], "n": [1, 2]}, schema_overrides={"n": pl.Int64})})
     assert got["out"].rows() == [([0, 1], 1), ([1], 2)]
+
+
+def test_the_step_that_runs_is_the_one_whose_function_runs() -> None:
+    """Stateless steps wait for one another, so a step that hangs is not the one at which the epoch has arrived."""
+    seen: list[str | None] = []
+
+    def look(batch: pl.DataFrame) -> pl.DataFrame:
+        seen.append(drive.program.at_step)
+        return batch
+
+    def see(row: dict[str, Any]) -> dict[str, Any]:
+        seen.append(drive.program.at_step)
+        return row
+
+    flow = ps.Flow("steps")
+    rows = flow.read(ps.topic("rows", schema={"n": pl.Int64}), name="rows")
+    first = rows.map_batches(look, schema={"n": pl.Int64}, name="first").filter(pl.col("n") > 0, name="positive")
+    last = first.map_batches(look, schema={"n": pl.Int64}, name="second").map(see, schema={"n": pl.Int64}, name="third")
+    last.write(ps.table("out"), name="out")
+    drive = Drive(flow)
+    drive.epoch({"rows": pl.DataFrame({"n": [1]})})
+
+    assert seen == ["first", "second", "third"]

@@ -64,6 +64,8 @@ class Epoch:
     rows_late: int = 0
     late: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    at_step: str | None = None
+    """The step that runs, or ran last."""
 
     def dead_row(
         self, step: str, error: BaseException | str, payload: str, offset: Mapping[str, Any] | None = None

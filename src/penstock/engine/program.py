@@ -45,8 +45,7 @@ class Program:
     def __init__(self, definition: Definition, analysis: Analysis) -> None:
         self.definition = definition
         self.analysis = analysis
-        self.at_step: str | None = None
-        """The step that runs, for the message where it fails."""
+        self._epoch: Epoch | None = None
         self.watcher: Callable[[str, Batch], None] | None = None
         """Is told what each step gives (a sink: what it gets, and the keys it is to delete as what is retracted)."""
         self._operators: dict[str, Operator] = {}
@@ -59,6 +58,11 @@ class Program:
         self._event_time = EventTime(definition, self._operators)
         facts = analysis.steps
         self._transforms = {step.name: transform_of(step, facts[step.name]) for step in definition.steps}
+
+    @property
+    def at_step(self) -> str | None:
+        """The step that runs, or ran last: of stateless steps, which wait for one another, the one whose turn it is."""
+        return None if self._epoch is None else self._epoch.at_step
 
     @property
     def is_stateful(self) -> bool:
@@ -84,8 +88,9 @@ class Program:
         marks_before, marks_after = self.watermarks(before), self.watermarks(after)
         values: dict[str, _Value] = {}
         changes: dict[str, Change] = {}
+        self._epoch = epoch
         for step in self.definition.steps:
-            self.at_step = step.name
+            epoch.at_step = step.name
             marks = Watermarks(marks_before[step.name], marks_after[step.name])
             given = _with_redriven(step, reads, values, redriven or {}, epoch)
             try:

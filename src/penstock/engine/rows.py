@@ -92,7 +92,8 @@ class Rows:
         return Rows(self.frame, self.origin, [*self.todo, transform], self.base, self.done, self.places)
 
     def collect(self, epoch: Epoch) -> pl.DataFrame:
-        """Do what is to be done."""
+        """Do what is to be done. Where it fails, `epoch` is at the step that did."""
+        collecting = epoch.at_step
         while self.todo:
             count = 0
             while count < len(self.todo) and self.todo[count].lazy is not None:
@@ -101,10 +102,12 @@ class Rows:
                 self._fused(count, epoch)
             else:
                 self._step(self.todo[0], epoch)
+        epoch.at_step = collecting
         return self.frame
 
     def _fused(self, count: int, epoch: Epoch) -> None:
         part = self.todo[:count]
+        epoch.at_step = part[-1].step
         query = self.frame.lazy()
         try:
             for transform in part:
@@ -118,6 +121,7 @@ class Rows:
         self._advance(part, result)
 
     def _step(self, transform: Transform, epoch: Epoch) -> None:
+        epoch.at_step = transform.step
         result, refused = isolate(transform.eager, self.frame, transform.empty, transform.step)
         if refused:
             self.bury(transform.step, refused, epoch)
