@@ -252,8 +252,8 @@ def keep(world: World) -> Deed:
 def roll_up(world: World) -> Deed:
     """Old records go to Parquet."""
     standing = world.standing()
-    if standing is not None and standing.last_epoch > 12:  # noqa: PLR2004
-        before = standing.last_epoch - world.chance.random.randint(4, 12)
+    if standing is not None and standing.last_epoch > 8:  # noqa: PLR2004
+        before = standing.last_epoch - world.chance.random.randint(2, 8)
         world.note(f"{world.ledger.roll_up(world.flow, before)} epochs before {before} are rolled up")
     yield
 
@@ -268,7 +268,7 @@ DEEDS: Mapping[Callable[[World], Deed], int] = {
     pause: 1,
     restart: 1,
     keep: 2,
-    roll_up: 1,
+    roll_up: 2,
 }
 """How often each is begun, beside the others."""
 

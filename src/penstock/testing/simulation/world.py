@@ -177,7 +177,8 @@ class World:
     def note(self, line: str) -> None:
         """Write down what happened."""
         indent = "  " * self._depth
-        self.lines_seen.append(f"{self.steps:4d} {indent}{line}")
+        told = line.replace(f"{self.folder}/", "")  # another one in each run
+        self.lines_seen.append(f"{self.steps:4d} {indent}{told}")
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
