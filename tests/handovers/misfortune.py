@@ -19,7 +19,7 @@ from penstock.clock import SystemClock
 __all__ = ["FOLDER", "begin", "work"]
 
 FOLDER = Path("misfortunes")
-EATEN = 40_000_000
+EATEN = 80_000_000
 """Numbers of eight bytes: more than a process of these tests may have."""
 
 _PAUSE = Event()
