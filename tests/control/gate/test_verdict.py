@@ -256,6 +256,12 @@ def test_what_was_so_before_is_no_reason() -> None:
     assert watch_judge(before, after, STRICT, freshness_s=30.0) == ()
 
 
+def test_a_row_that_no_version_can_take_is_no_reason_to_go_back() -> None:
+    """It may come just after the cut: a few are chance, and nothing is said before the hidden version has counted."""
+    assert seen(replace(AFTER, rows_dead=3)) == []
+    assert seen(replace(AFTER, rows_dead=5, checks_failed={"not_null(id)": 5}), counts=False) == []
+
+
 def test_the_hidden_version_is_the_better_measure() -> None:
     """It runs the same epochs: then one row more counts, and a slow machine is slow for both."""
     hidden = replace(AFTER, run_ms_p50=40.0, rows_dead=5, checks_failed={"c": 2})

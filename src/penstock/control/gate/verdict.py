@@ -178,8 +178,8 @@ def dead_letter_reasons(
 ) -> Iterator[Reason]:
     """More dead letters than the old version has of the same rows, or had of as many others."""
     expected = old.rows_dead if same_epochs else old.rows_dead / max(old.rows_in, 1) * new.rows_in
-    # Other rows are not all alike: chance is allowed for.
-    chance = 0.0 if same_epochs else 3 * expected**0.5
+    # Other rows are not all alike: chance is allowed for, also where there was none among those before.
+    chance = 0.0 if same_epochs else 3 * max(expected, 1.0) ** 0.5
     more = new.rows_dead - expected
     if more > chance and not policy.dead_letters_max.covers(math.ceil(more), new.rows_in):
         who = "with the old version" if same_epochs else "as before it would be"

@@ -30,21 +30,22 @@ def watch_judge(
     rows: Mapping[str, RowDiff] | None = None,
     approved: Mapping[str, RowDiff] | None = None,
     freshness_s: float | None = None,
+    counts: bool = True,
 ) -> tuple[Reason, ...]:
     """Why the new version is to be rolled back; empty where it is not.
 
     `before`: the old version until the cut; `after`: the new one since. `hidden`: the old version since, which runs the
     same epochs and writes nowhere; it is the better one to compare with. `rows`: what it would have written beside
     what was, by sink; `approved`: the differences that were let through at the gate. `freshness_s`: what the author
-    promised (`Definition.freshness_us`).
+    promised (`Definition.freshness_us`). `counts`: whether expectations and dead letters are judged, too.
     """
     # Where the hidden version has done what the new one has, each row counts.
     same = hidden is not None and hidden.error is None and hidden.epochs == after.epochs > 0
     beside = hidden if hidden is not None and same else before
     return (
         *_errors(after),
-        *check_reasons(beside, after, policy, same_epochs=same),
-        *dead_letter_reasons(beside, after, policy, same_epochs=same),
+        *(check_reasons(beside, after, policy, same_epochs=same) if counts else ()),
+        *(dead_letter_reasons(beside, after, policy, same_epochs=same) if counts else ()),
         *_freshness(before, after, freshness_s),
         *_backlog(after),
         *_speed(before, after, hidden, policy),

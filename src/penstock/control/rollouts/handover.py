@@ -21,7 +21,7 @@ from penstock.ledger import Deployment, DeploymentStatus, Desired, Ledger, Membe
 
 __all__ = ["Back", "Go", "Handover", "Memory", "Outcome", "Stay", "Stop", "leads"]
 
-PROGRESS_EVERY_US = 250_000
+PROGRESS_EVERY_S = 0.25
 STALLED_S = 300.0
 S = TypeVar("S")
 
@@ -65,9 +65,12 @@ class Memory:
     next_epoch: int = 0
     compared: int = 0
     counts: dict[str, Any] = field(default_factory=dict)
-    pace: tuple[int, int] = (-1, 0)
+    pace: tuple[int, float] = (-1, 0.0)
     """The last epoch of the follower, and when it was news."""
-    noted_us: dict[str, int] = field(default_factory=dict)
+    noted_s: dict[str, float] = field(default_factory=dict)
+    """When something was done last, by the stopwatch."""
+    waits: dict[tuple[str, str], tuple[int, float, float]] = field(default_factory=dict)
+    """Of a moment in the facts: itself, how long ago it was when this server first saw it, and when that was."""
 
 
 def leads(member: Member, standing: Standing | None) -> bool:
@@ -88,6 +91,7 @@ class Handover:
         self.plan = plan_from_json(deployment.plan)
         self.facts: dict[str, Any] = dict(deployment.facts)
         self.now_us = clock.now_us()
+        self.now_s = clock.stopwatch_s()
         self.look()
 
     def look(self) -> None:
@@ -137,14 +141,31 @@ class Handover:
 
     def show(self, name: str, **values: Any) -> None:
         """Note how far something is, now and then: nothing may depend on it."""
-        if self.now_us - self.memory.noted_us.get(name, 0) >= PROGRESS_EVERY_US:
-            self.memory.noted_us[name] = self.now_us
+        if self.is_time(f"show {name}", PROGRESS_EVERY_S):
             self.note(name, **values)
 
     def waited_s(self, name: str, since: str = "began_us") -> float:
-        """Seconds since a moment that was noted under this name; 0 where none was."""
+        """Seconds since a moment that was noted under this name; 0 where none was.
+
+        By the clock for the time before this server, by the stopwatch from then on: a clock that is set makes nobody
+        late, and lets nobody wait for ever.
+        """
         moment = self.fact(name).get(since)
-        return 0.0 if moment is None else (self.now_us - int(moment)) / 1e6
+        if moment is None:
+            return 0.0
+        known = self.memory.waits.get((name, since))
+        if known is None or known[0] != moment:
+            known = int(moment), max(0.0, (self.now_us - int(moment)) / 1e6), self.now_s
+            self.memory.waits[name, since] = known
+        return known[1] + self.now_s - known[2]
+
+    def is_time(self, what: str, every_s: float) -> bool:
+        """Whether something is to be done again, that is done every so often; says yes once each time."""
+        last_s = self.memory.noted_s.get(what)
+        if last_s is not None and self.now_s - last_s < every_s:
+            return False
+        self.memory.noted_s[what] = self.now_s
+        return True
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
@@ -211,8 +232,8 @@ class Handover:
         epoch = int(member.facts.get("epoch") or 0)
         last = 0 if self.standing is None else self.standing.last_epoch
         if epoch != self.memory.pace[0] or epoch >= last:
-            self.memory.pace = epoch, self.now_us
-        if self.now_us - self.memory.pace[1] <= STALLED_S * 1e6:
+            self.memory.pace = epoch, self.now_s
+        if self.now_s - self.memory.pace[1] <= STALLED_S:
             return None
         step = f" in step {member.facts['at_step']}" if member.facts.get("at_step") else ""
         why = f"{short(member.version)} is stuck{step}: after epoch {epoch} it did nothing for {STALLED_S:.0f}s"

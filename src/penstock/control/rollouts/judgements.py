@@ -67,12 +67,14 @@ def judge_watched(
 ) -> Mapping[str, Any]:
     """Whether the new version may go on: `passed`, `reasons`.
 
-    Where the hidden version says up to which epoch it has counted, both are judged by the epochs up to that one.
+    Where the hidden version says up to which epoch it has counted, both are judged by the epochs up to that one. Until
+    it has counted one, nothing is said of the rows: one that no version can take may be among the first.
     """
     facts = {} if evidence.new is None else evidence.new.facts
     since, hidden = evidence.since, _hidden(evidence)
+    first, last = _counted(evidence)
+    counts = evidence.old is None or last > first
     if hidden is not None:
-        first, last = _counted(evidence)
         since = [record for record in since if first < record.epoch <= last]
         if len(since) != last - first:
             hidden, since = None, evidence.since
@@ -100,6 +102,7 @@ def judge_watched(
         rows=rows,
         approved=approved,
         freshness_s=freshness_s,
+        counts=counts,
     )
     return {
         "passed": not reasons,

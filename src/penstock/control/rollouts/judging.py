@@ -145,11 +145,8 @@ def approve(h: Handover, stage: Approve) -> Outcome:
 def _thin(h: Handover) -> None:
     """While somebody is waited for, what was compared already need not be kept; an undo needs all of it."""
     made = h.stage(Cut)
-    if made is None or made.rewrite_first is not None or h.standing is None:
+    if made is None or made.rewrite_first is not None or h.standing is None or not h.is_time("thin", THIN_EVERY_S):
         return
-    if h.now_us - h.memory.noted_us.get("thinned", 0) < THIN_EVERY_S * 1e6:
-        return
-    h.memory.noted_us["thinned"] = h.now_us
     for member in (h.leader(), h.member("new")):
         if member is not None:
             h.wish(member, spill_from=h.standing.last_epoch)

@@ -20,7 +20,7 @@ __all__ = ["watch"]
 DEATHS_MAX = 3
 SAME_EPOCH_MAX = 2
 DOWN_S = 30.0
-JUDGE_EVERY_US = 1_000_000
+JUDGE_EVERY_S = 1.0
 RECORDS = 200
 SLOW_S = 10.0
 
@@ -130,9 +130,8 @@ def _keep_hidden(h: Handover, made: Cut) -> None:
 
 def _judged(h: Handover, stage: Watch, *, last: bool) -> str | None:
     """What the gate says of the new version now; None where nothing is against it."""
-    if not last and h.now_us - h.memory.noted_us.get("judged", 0) < JUDGE_EVERY_US:
+    if not h.is_time("judge", JUDGE_EVERY_S) and not last:
         return None
-    h.memory.noted_us["judged"] = h.now_us
     leader, hidden = h.leader(), h.member("old")
     at = int(h.fact(Cut.name).get("epoch", 0))
     compared = feed(h, stage.name, at + 1, old=hidden, new=leader)
