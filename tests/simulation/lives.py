@@ -14,7 +14,7 @@ from penstock.testing.simulation.run import Outcome, simulated
 from tests.simulation.places import place_of
 from tests.simulation.shapes import FILTERED, Story, drawn
 
-__all__ = ["again", "lived", "problems_of", "seeds"]
+__all__ = ["again", "lived", "problems_of", "rows_lost", "seeds"]
 
 
 def seeds(count: int, first: int = 0) -> list[int]:
@@ -37,10 +37,10 @@ def lived(seed: int, *, shape: str | None = None, rates: Rates | None = None, st
 def problems_of(seed: int) -> tuple[Outcome, list[str]]:
     """A life, and all that is wrong with it."""
     story, outcome = drawn(seed), lived(seed)
-    return outcome, [*outcome.problems, *(() if outcome.problems else _rows(story, outcome))]
+    return outcome, [*outcome.problems, *(() if outcome.problems else rows_lost(story, outcome))]
 
 
-def _rows(story: Story, outcome: Outcome) -> Iterator[str]:
+def rows_lost(story: Story, outcome: Outcome) -> Iterator[str]:
     """Each input row went on once, or was left out, or is a dead letter that nobody tried again."""
     is_lost = pl.col("step").eq("checked") & pl.col("status").is_in(["open", "dropped"])
     dead = outcome.dead.filter(is_lost).rows(named=True)

@@ -102,6 +102,9 @@ class Process:
         except PenstockError as error:
             if self.is_alive:
                 self.world.judge_error(self, error)
+                if self._duty is not None:
+                    self._duty.fail(error)
+                    self.facts = self._duty.facts()
                 self._end(f"{type(error).__name__}: {error.message}")
         except Exception:
             self.world.problems.append(f"{self} ended with a bug:\n{traceback.format_exc()}")
@@ -157,6 +160,7 @@ class Process:
             self.world.note(f"{self}: {shown}{generation} at epoch {facts['epoch']}")
         if self.world.chance.happens(0.5):
             self.facts = facts
+            self.world.told(self)
 
     def _begun(self) -> Duty:
         world, version = self.world, self.version

@@ -100,6 +100,7 @@ def simulated(
     steps: int = STEPS,
     target: Targets = memory_target,
     rates: Rates | None = None,
+    world_class: type[World] = World,
 ) -> Outcome:
     """`simulate` into other places than memory. `rates`: how often what happens; None: the seed says it."""
     chance, clock = Chance(seed, rates), WorldClock()
@@ -118,7 +119,7 @@ def simulated(
             }
             options = _options(chance)
             versions = Versions(definitions, given, targets, folder=folder, clock=clock)
-            world = World(chance, clock, ledger, folder, versions, given, options)
+            world = world_class(chance, clock, ledger, folder, versions, given, options)
             try:
                 world.run(steps)
                 if not world.problems:

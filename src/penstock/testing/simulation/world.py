@@ -213,6 +213,9 @@ class World:
         self.ledger.leave(self.flow, process.name, process.ended)
         self._failures.append(f"{process}: {process.ended}")
 
+    def told(self, process: Process) -> None:
+        """A process told its facts; nobody but the people of this run needs them."""
+
     def leader(self) -> Process | None:
         """Who leads, as far as one can see."""
         return next((one for one in reversed(self.processes) if one.is_alive and one.is_leading), None)
