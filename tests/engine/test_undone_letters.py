@@ -13,7 +13,7 @@ import pytest
 import penstock as ps
 from penstock.connect import clear, memory_rows
 from penstock.engine import Leader, Outcome, step_down, take_over
-from penstock.errors import Fenced
+from penstock.errors import Fenced, LedgerError
 from penstock.flow import Definition
 from penstock.ledger import BEGINNING, Rewrite
 from tests.engine.serving import SCHEMA, Place, write_rows
@@ -54,6 +54,24 @@ def run(leader: Leader) -> None:
     """Lead until nothing waits."""
     while leader.step() is Outcome.RAN:
         pass
+
+
+def test_who_left_out_letters_takes_over_for_an_undo_only(place: Place) -> None:
+    """A process that began for an undo has the state of a history in which nobody tried them again."""
+    leader = place.lead(1)
+    run(leader)
+    ledger = leader.post.ledger
+    undoing = place.follow(2, BEGINNING.id, record_from=1)
+    ids = [letter.id for letter in ledger.dead_letters("sums") if letter.id is not None]
+    ledger.request_redrive("sums", [(id_, None) for id_ in ids])
+    leader.plan = leader.planner.redrive(leader.computation.last, ledger.waiting_redrives("sums"))
+    ledger.plan("sums", leader.generation, leader.plan)
+    leader.step()
+    while undoing.step():
+        pass
+    with pytest.raises(LedgerError, match="left out letters"):
+        place.take_over(undoing)
+    assert place.take_over(place.follow(2, BEGINNING.id)).generation == leader.generation + 1
 
 
 def test_who_followed_hidden_meets_letters_in_its_undo(place: Place) -> None:

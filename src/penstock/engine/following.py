@@ -64,6 +64,8 @@ class Follower:
         self.record_from = record_from
         self.strips_from = strips_from
         """For an undo: from this epoch on dead letters get no other try; their rows are processed where they fell."""
+        self.has_stripped = False
+        """Whether it ran an epoch without such letters: then its state is of use for an undo only."""
         self.records: list[EpochRecord] = []
         self.letters: list[Computed] = []
         self.start_epoch = computation.epoch
@@ -105,7 +107,8 @@ class Follower:
     def run(self, plan: EpochPlan) -> Computed:
         """Run one epoch and keep what it came to."""
         if self.strips_from is not None and plan.epoch >= self.strips_from:
-            plan = without_undone(plan, self.strips_from)
+            whole, plan = plan, without_undone(plan, self.strips_from)
+            self.has_stripped = self.has_stripped or plan != whole
         computed = self.computation.run(plan)
         self.keep(computed)
         self._show(computed)

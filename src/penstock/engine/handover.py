@@ -60,6 +60,8 @@ def take_over(
     times = Times(post.clock.now_us())
     if rewrite is not None:
         check_rewrite(follower, rewrite)
+    elif follower.has_stripped:
+        raise _refused(follower, "this process left out letters that were tried again, for an undo, and this is none")
     branch = follower.branch
     state_epoch = follower.epoch
     if branch is not None:
@@ -201,14 +203,18 @@ def check_rewrite(follower: Follower, rewrite: Rewrite) -> None:
     elif follower.strips_from is None and any(record.plan.redrive for record in follower.records):
         lacks = "it gave dead letters another try that the undo takes back"
     if lacks is not None:
-        error = LedgerError(
-            f"this process can't do the undo: {lacks}",
-            flow=follower.post.flow,
-            state_left="nothing was changed",
-            hint="let a process begin at the savepoint before it",
-        )
-        error.heals = False
-        raise error
+        raise _refused(follower, f"this process can't do the undo: {lacks}")
+
+
+def _refused(follower: Follower, message: str) -> LedgerError:
+    error = LedgerError(
+        message,
+        flow=follower.post.flow,
+        state_left="nothing was changed",
+        hint="let another process begin at a savepoint before it",
+    )
+    error.heals = False
+    return error
 
 
 def _correct(leader: Leader, name: str, rewrite: Rewrite, right: SpillReader, wrong: SpillReader | None) -> None:

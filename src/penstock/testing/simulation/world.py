@@ -444,6 +444,7 @@ _KNOWN: Sequence[str] = (
     "can't be taken over",
     "can't be written anew",
     "this process can't do the undo",
+    "this process left out letters",
     "is under way",
     "leads with a state of its own",
     "is gone",
