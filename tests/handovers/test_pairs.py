@@ -26,10 +26,12 @@ def test_of_two_deploys_at_once_the_second_is_refused(made: Scene) -> None:
     late = made.asker.deploy(FLOW, made.version("v2"), QUICK)
     with made.reached("shadow", "before"), pytest.raises(FlowBusy, match="test"):
         made.asker.begin(late)
-    assert made.settled(begun).status is DeploymentStatus.DONE
-    refused = made.settled(made.asker.begin(late))
+    leads = made.settled(begun).new_version
+    refused = made.ended(made.asker.begin(late))
+    made.is_whole(leads)
 
     assert refused.status is DeploymentStatus.REFUSED
+    assert refused.receipt["leads"] == leads
     assert "production changed since the plan" in refused.receipt["why"]
 
 
@@ -142,13 +144,13 @@ def test_an_undo_and_the_death_of_what_leads_take_the_rows_back(made: Scene, sta
 
 
 def test_an_undo_to_before_every_savepoint_runs_the_whole_input_again(made: Scene) -> None:
-    """No restore point is that old: it starts from nothing."""
-    old = made.at_work().version
+    """No restore point is that old: it starts from nothing, by the version that ran the first epoch."""
+    (first,) = made.ledger.epochs(FLOW, first=1, last=1)
     done = made.settled(made.undo("1"))
 
     assert done.status is DeploymentStatus.DONE, done.receipt
     assert done.facts["savepoint"]["epoch"] == 0
-    assert done.receipt["leads"] == old
+    assert done.receipt["leads"] == first.version
 
 
 def test_no_pair_left_a_trace(made: Scene) -> None:

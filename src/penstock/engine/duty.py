@@ -138,7 +138,7 @@ class Duty:
     def _lead(self, leader: Leader) -> None:
         self._leader, self._follower, self._computation.trials = leader, None, None
         self._obey()
-        self._enter("leading", "leading")
+        self._enter("leading", "paused" if leader.paused else "leading")
 
     def step(self) -> str | None:
         """Look what is wished, then lead or follow for an epoch at most; gives why the service ended, once it has."""
