@@ -12,8 +12,8 @@ import pytest
 
 import penstock as ps
 from penstock.connect.postgres import PostgresSink
-from penstock.engine import HANDOVER_POINTS, Follower, Leader, Outcome, step_down, take_over
-from penstock.errors import Fenced, FlowBusy, LedgerError
+from penstock.engine import HANDOVER_POINTS, Follower, Leader, Outcome, follow, step_down, take_over
+from penstock.errors import CorruptState, Fenced, FlowBusy, LedgerError
 from penstock.ledger import BEGINNING, Member, Rewrite, Savepoint
 from tests.engine.serving import Place, write_rows
 
@@ -293,6 +293,29 @@ def test_who_misses_files_that_a_newer_process_let_go_of_is_fenced(place: Place)
     frozen.compactor._pool.shutdown(wait=True)
     with pytest.raises(Fenced):
         frozen._care(plan, None)
+
+
+def test_who_was_frozen_before_it_loaded_is_fenced_or_begins_anew(place: Place) -> None:
+    """A newer process let go of the files meanwhile: that is no damage, and nobody is told to restore a copy."""
+    between: list[Leader] = []
+
+    def probe(here: str, _epoch: int) -> None:
+        if here == "claimed" and not between:
+            between.append(place.lead(1))
+            store = between[0].post.store
+            store.sweep(store.strays())
+
+    old = place.lead(1)
+    run(old)
+    savepoint = pinned(old)
+    with pytest.raises(Fenced):
+        place.lead(1, probe)
+    post, computation = place.process(2)
+    with pytest.raises(CorruptState):
+        follow(post, computation, savepoint, spill=place.spill())
+    post.ledger.drop_savepoints("sums", [savepoint.id])
+    with pytest.raises(LedgerError, match="is gone"):
+        follow(post, computation, savepoint, spill=place.spill())
 
 
 def test_a_standby_is_of_the_version_that_leads(place: Place) -> None:

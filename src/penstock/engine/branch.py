@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penstock.errors import LedgerError
 from penstock.ledger import Segment, SegmentRef, StateStore, TableChange, due, merge, merge_changes
 
 __all__ = ["Branch", "merged_change"]
@@ -59,11 +60,26 @@ class Branch:
         self.epoch = max(self.epoch, upto)
         group = due(self.segments)
         if group:
+            self.check()
             place = self.segments.index(group[0])
             merged = merge(self._store, group, whole=place == 0)
             self.segments[place : place + len(group)] = [merged]
 
+    def check(self) -> None:
+        """Raise LedgerError where files that it begins with are gone: they are kept for a while, not for ever."""
+        missing = self._store.missing(self.segments)
+        if missing:
+            error = LedgerError(
+                f"state files that this process began from are gone: {', '.join(ref.file for ref in missing[:3])}",
+                epoch=self.epoch,
+                state_left="the flow goes on as it is",
+                hint="start the process again, from a savepoint that is there",
+            )
+            error.heals = False
+            raise error
+
     def make_own(self) -> None:
         """Hold the state in one file that this process wrote, instead of files that others may let go of."""
         if self.segments:
+            self.check()
             self.segments = [merge(self._store, self.segments, whole=True)]

@@ -65,7 +65,7 @@ def take_over(
     branch = follower.branch
     state_epoch = follower.epoch
     if branch is not None:
-        _check_files(follower, branch)
+        branch.check()
         branch.flush(min(follower.epoch, follower.standing.last_epoch))
         state_epoch = branch.epoch
     post.probe("flushed", follower.epoch)
@@ -98,21 +98,6 @@ def take_over(
     post.probe("sinks-open", last)
     times.epoch = last + 1
     return leader, times
-
-
-def _check_files(follower: Follower, branch: Branch) -> None:
-    """Raise LedgerError where files that this process began from are gone: it followed longer than they are kept."""
-    missing = follower.post.store.missing(branch.segments)
-    if missing:
-        error = LedgerError(
-            f"state files that this process began from are gone: {', '.join(ref.file for ref in missing[:3])}",
-            flow=follower.post.flow,
-            epoch=branch.epoch,
-            state_left="the flow goes on as it is",
-            hint="start the process again, from a savepoint that is there",
-        )
-        error.heals = False
-        raise error
 
 
 def _bring(follower: Follower, leader: Leader, last: int) -> None:

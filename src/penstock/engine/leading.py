@@ -129,7 +129,7 @@ class Leader:
             raise
         held = sink.last_epoch()
         if held is not None and held > known:
-            self._look_at_fence()  # a newer process may have written since the fence was raised
+            self.check_fence()  # a newer process may have written since the fence was raised
             lost = LedgerError(
                 f"the target of {name} holds this flow's epochs up to {held}, the ledger knows {known}: it was lost or "
                 "replaced, and going on would write rows twice",
@@ -289,13 +289,13 @@ class Leader:
         now_s = self.post.clock.stopwatch_s()
         if now_s - self._fence_looked_s >= _FENCE_LOOK_EVERY_S:
             self._fence_looked_s = now_s
-            self._look_at_fence()
+            self.check_fence()
         if now_s - self.post.tally.shown_s >= _IDLE_REPORT_S:
             self._show("idle")
         self.post.patience(lambda: self.planner.wait(self.computation.last, 0.02), "wait")
         return Outcome.IDLE
 
-    def _look_at_fence(self) -> None:
+    def check_fence(self) -> None:
         """A leader without work learns only so that another process leads by now."""
         standing = self.post.ledger.standing(self.post.flow)
         if standing is not None and standing.generation > self.generation:
@@ -333,7 +333,7 @@ class Leader:
         try:
             return self.compactor.step()
         except CorruptState:
-            self._look_at_fence()
+            self.check_fence()
             raise
 
     def _sweep(self) -> None:

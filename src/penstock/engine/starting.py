@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from penstock.engine.handover import finish_rewrite
 from penstock.engine.leading import Leader, Post
 from penstock.engine.migrating import adopt
 from penstock.engine.spill import Spill
-from penstock.errors import FlowBusy, LedgerError
-from penstock.ledger import BEGINNING, EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef
+from penstock.errors import CorruptState, FlowBusy, LedgerError
+from penstock.ledger import BEGINNING, EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef, TableImage
 
 __all__ = ["claim", "follow", "stand_by"]
 
@@ -49,7 +49,7 @@ def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Pa
 def _adopt(leader: Leader, resume: Resume, stands: EpochRecord | None) -> None:
     """Load the state, made this version's own where another one wrote it. Raises MigrationFailed where it can't be."""
     post, computation = leader.post, leader.computation
-    adopted = adopt(post.store.load(resume.segments), computation.assembly.program)
+    adopted = adopt(_loaded(post, resume.segments, leader.check_fence), computation.assembly.program)
     computation.restore(adopted.images, stands)
     if adopted.is_same or not resume.segments:
         return
@@ -75,7 +75,8 @@ def follow(
     """
     standing = post.ledger.standing(post.flow)
     _check_savepoint(post, savepoint)
-    adopted = adopt(post.store.load(savepoint.segments), computation.assembly.program)
+    images = _loaded(post, savepoint.segments, lambda: _check_savepoint(post, savepoint))
+    adopted = adopt(images, computation.assembly.program)
     segments: list[SegmentRef] = list(savepoint.segments)
     if not adopted.is_same:
         tables = [image.as_change() for image in adopted.images.values()]
@@ -92,6 +93,15 @@ def follow(
         strips_from=record_from,
         undos=None if standing is None else standing.undos,
     )
+
+
+def _loaded(post: Post, segments: Sequence[SegmentRef], check: Callable[[], None]) -> Mapping[str, TableImage]:
+    """The state in files. Raises CorruptState; what `check` raises where they went because nobody needs them."""
+    try:
+        return post.store.load(segments)
+    except CorruptState:
+        check()
+        raise
 
 
 def _check_savepoint(post: Post, savepoint: Savepoint) -> None:
@@ -114,7 +124,8 @@ def stand_by(post: Post, computation: Computation) -> Follower:
     savepoint = post.ledger.savepoint(post.flow, why="a standby loads")  # not pinned: it may be killed here
     try:
         _check_version(post, savepoint)
-        computation.restore(post.store.load(savepoint.segments), _record(post.ledger, post.flow, savepoint.epoch))
+        images = _loaded(post, savepoint.segments, lambda: _check_savepoint(post, savepoint))
+        computation.restore(images, _record(post.ledger, post.flow, savepoint.epoch))
     finally:
         post.ledger.drop_savepoints(post.flow, [savepoint.id])
     undos, line = (None, None) if standing is None else (standing.undos, standing.branch)

@@ -423,6 +423,8 @@ class World:
             if named:
                 self.damage.mend(named)
                 return
+            if process.is_hidden:  # who leads let go of files that it shared
+                return
         elif "simulated" in text or isinstance(error, (Fenced, FlowBusy, MigrationFailed)):
             return
         elif isinstance(error, ConnectorError) and "are forgotten" in text:
