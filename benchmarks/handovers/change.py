@@ -44,6 +44,7 @@ def change(*, times: int = TIMES, keys: int = KEYS, rate_per_s: int = RATE_PER_S
     with stage(keys=keys, rate_per_s=rate_per_s) as made:
         began_s = CLOCK.now_us() / 1e6
         for number in range(1, times + 1):
+            CLOCK.sleep(AFTER_S)  # to keep a version is work too, and none of a handover's
             version = made.write_version(number)
             CLOCK.sleep(AFTER_S)
             deploy, rollback = _there_and_back(made, version)

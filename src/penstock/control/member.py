@@ -27,7 +27,7 @@ from penstock.control.kill_points import probe_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import find_flow, load_flow
 from penstock.control.locks import flow_lock
-from penstock.control.priority import READYING, SPARE, step_back, step_forward
+from penstock.control.priority import FULL, READYING, weigh
 from penstock.control.project import Environment, Project, project_for
 from penstock.control.running import PreparedRun, locate, prepare, with_limits
 from penstock.control.tables import note_datasets
@@ -83,8 +83,6 @@ class Job:
 
 def main() -> None:
     """Wait for a job, do it, and end the process with its exit code."""
-    if SPARE in sys.argv[1:]:
-        step_back(READYING)
     preload()
     gc.collect()
     gc.freeze()  # what is imported stays: no collection need look at it again
@@ -101,8 +99,7 @@ def main() -> None:
 
 
 def _guarded(job: Job) -> int:
-    if job.role == "lead":  # somebody waits for it
-        step_forward()
+    weigh(FULL if job.role == "lead" else READYING)  # as the server did already, where the kernel let it
     stop = StopSignal()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.request())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server in front
@@ -187,7 +184,7 @@ def do_duty(
             savepoint=savepoint,
             record_from=job.record_from,
             first_wish={"role": job.role, **job.wish},
-            loaded=step_forward,
+            weigh=lambda ahead: weigh(FULL if ahead else READYING),
             names_of=lambda other: _renames(prepared, other),
         )
         try:

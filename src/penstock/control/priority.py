@@ -7,29 +7,27 @@ Each process of a flow has a session of its own. Elsewhere, and in a service's c
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["LEAST", "READYING", "SPARE", "step_back", "step_forward"]
+__all__ = ["FULL", "LEAST", "READYING", "weigh"]
 
+FULL = 0
+"""For who leads, or may be asked to at any moment."""
+READYING = 10
+"""For who loads a state and catches up: about a tenth of the weight of who leads, and all that that one leaves."""
 LEAST = 19
-"""For what has time: the lowest weight that there is."""
-READYING = 5
-"""For who imports, or loads a state: about a third of the weight of who leads."""
-
-SPARE = "--spare"
-"""The argument of a process that nobody waits for yet."""
-
-_AUTOGROUP = Path("/proc/self/autogroup")
+"""For what has time: the lowest weight that there is. A spare that imports, a chore."""
 
 
-def step_back(nice: int) -> None:
-    """Give this process's session the weight of a nice value. The process must lead its session."""
-    with suppress(OSError):  # not Linux, no autogroups, or too soon after the last change
-        _AUTOGROUP.write_text(str(nice), encoding="ascii")
+def weigh(nice: int, pid: int | None = None) -> bool:
+    """Give this process's session, or that of another process, the weight of a nice value.
 
-
-def step_forward(pid: int | None = None) -> None:
-    """Give this process's session, or that of a child, its full weight again."""
-    with suppress(OSError):
-        (_AUTOGROUP if pid is None else Path(f"/proc/{pid}/autogroup")).write_text("0", encoding="ascii")
+    False where it may be tried again in 0.1 s: without a privilege the kernel makes no more than ten changes a second.
+    """
+    try:
+        Path(f"/proc/{'self' if pid is None else pid}/autogroup").write_text(str(nice), encoding="ascii")
+    except BlockingIOError:
+        return False
+    except OSError:  # not Linux, no autogroups, or the process is gone
+        pass
+    return True

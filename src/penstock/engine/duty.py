@@ -49,8 +49,9 @@ class Orders:
     savepoint: Savepoint | None = None
     record_from: int | None = None
     first_wish: Mapping[str, Any] | None = None
-    loaded: Callable[[], None] = lambda: None
-    """Called once, when the state is there and the process begins to follow or to lead."""
+    weigh: Callable[[bool], bool] = lambda _: True
+    """Told whether somebody waits for this process now, because it leads or is to; else it leaves the cores to who
+    leads. Where it gives False, it is told again in a moment."""
     names_of: Callable[[str], Mapping[str, str]] = lambda _: {}
     """From another version to what its author says was renamed, old name -> new name."""
 
@@ -70,7 +71,11 @@ class Duty:
         self._role = "starting"
         self._state = "loading"
         self._is_ready = False
-        self._is_loaded = False
+        self._is_standby = orders.role == "follow" and orders.savepoint is None
+        self._is_ahead = orders.role == "lead"
+        """Whether somebody waits for it."""
+        self._is_weighed = False
+        """Whether the system knows that."""
         self._times: Times | None = None
         self._refused: Mapping[str, Any] | None = None
         self._error: Mapping[str, Any] | None = None
@@ -193,6 +198,7 @@ class Duty:
         self._start_epoch = self._follower.start_epoch
         self._is_ready, self._times, self._followed_s = False, None, self._post.clock.stopwatch_s()
         self._led = leader.generation
+        self._weigh(ahead=False)
         self._enter("following", "catching-up")
 
     def _follow_on(self) -> str | None:
@@ -203,7 +209,9 @@ class Duty:
         if ran:
             self._note_speed(0.0 if follower.held is None else follower.held.run_ms)
         self._say_how_near(follower)
-        if self._is_wished_to_lead() and self._is_near(follower):
+        is_to_lead = self._is_wished_to_lead()
+        self._weigh(ahead=is_to_lead or (self._is_standby and self._is_ready))
+        if is_to_lead and self._is_near(follower):
             self._take_over(follower)
         elif not ran:
             self._keep_own_state(follower)
@@ -327,12 +335,15 @@ class Duty:
     # --- facts --------------------------------------------------------------------------------------------------------
 
     def _enter(self, role: str, state: str) -> None:
-        if state not in ("loading", "migrating") and not self._is_loaded:
-            self._is_loaded = True
-            self._orders.loaded()
         if (role, state) != (self._role, self._state):
             self._role, self._state = role, state
             self._news.set()
+
+    def _weigh(self, *, ahead: bool) -> None:
+        """Be as quick as can be from now on, or leave the cores to others."""
+        if ahead != self._is_ahead or not self._is_weighed:
+            self._is_ahead = ahead
+            self._is_weighed = self._orders.weigh(ahead)
 
     def _note_speed(self, run_ms: float) -> None:
         self._speeds_ms = [*self._speeds_ms[1 - _SPEEDS :], run_ms]
@@ -346,6 +357,7 @@ class Duty:
         """Tell the facts in a thread of its own: who leads must never wait for others that tell theirs."""
         while not self._ended.is_set():
             self.tell()
+            self._weigh(ahead=self._is_ahead)
             self._news.wait(_TELL_EVERY_S)
             self._news.clear()
         self.tell()

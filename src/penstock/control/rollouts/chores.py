@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.clock import new_id
-from penstock.control.priority import LEAST, step_back
+from penstock.control.priority import LEAST, weigh
 from penstock.control.rollouts.checking import check
 from penstock.control.rollouts.replaying import write_into, write_parquet
 from penstock.errors import ConfigError, PenstockError
@@ -89,6 +89,7 @@ class Chores:
                     stdin=subprocess.PIPE,
                     stdout=said,
                     stderr=said,
+                    start_new_session=True,
                     cwd=str(job["project_root"]),
                     env={name: value for name, value in os.environ.items() if name != "PENSTOCK_TOKEN"},
                 )
@@ -98,6 +99,7 @@ class Chores:
                 state_left="nothing was changed",
                 hint="free memory or space, then try again",
             ) from error
+        weigh(LEAST, process.pid)  # before it imports anything: that is most of its work
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: its log says why
             process.stdin.write(json.dumps(job).encode() + b"\n")
@@ -114,17 +116,9 @@ def _told(log: Path, code: int) -> str:
     return f"its process ended with exit code {code}"
 
 
-def step_aside() -> None:
-    """Leave the cores to the flows: a chore has time."""
-    os.nice(LEAST)
-    with contextlib.suppress(OSError):
-        os.setsid()
-        step_back(LEAST)
-
-
 def main() -> None:
     """Do the job of stdin."""
-    step_aside()
+    os.nice(LEAST)  # a chore has time; where sessions have no weights, processes have
     target = Path(sys.argv[1])
     line = sys.stdin.readline()
     if not line.strip():

@@ -45,6 +45,8 @@ __all__ = ["RELEASE", "Driver"]
 RELEASE = "release"
 """The name of the stage that cleans up after what did not come to its end; no plan has it."""
 STAGES_A_STEP = 8
+HURRY_S = 60.0
+_PATIENT = frozenset({Approve.name, Watch.name, Retire.name, Receipt.name})
 
 HANDLERS: Mapping[str, Callable[[Handover, Any], Outcome]] = {
     Check.name: opening.check,
@@ -77,12 +79,13 @@ class Driver:
         self._memories: dict[str, Memory] = {}
 
     def step(self) -> bool:
-        """Do the next deeds of each running deployment; gives whether any is running. Raises LedgerError.
+        """Do the next deeds of each running deployment. Raises LedgerError.
 
         A stage that is done is followed by the next one at once; one that has to wait is looked at again by the next
-        step.
+        step. Gives whether a handover began a moment ago and may come to its cut soon: what can wait should.
         """
         running = self._ledger.operations.deployments(running=True)
+        hurries = False
         for deployment in running:
             found: Deployment | None = deployment
             for _ in range(STAGES_A_STEP):
@@ -91,9 +94,14 @@ class Driver:
                 found = self._ledger.operations.deployment(deployment.id)
                 if found is not None and found.status is not DeploymentStatus.RUNNING:
                     break
+            hurries = hurries or (found is not None and self._hurries(found))
         known = {deployment.id for deployment in running}
         self._memories = {name: memory for name, memory in self._memories.items() if name in known}
-        return bool(running)
+        return hurries
+
+    def _hurries(self, deployment: Deployment) -> bool:
+        is_young = self._clock.now_us() - deployment.made_us < HURRY_S * 1e6
+        return is_young and deployment.status is DeploymentStatus.RUNNING and deployment.stage not in _PATIENT
 
     def _advance(self, deployment: Deployment) -> bool:
         """Do one deed; gives whether another may follow at once."""

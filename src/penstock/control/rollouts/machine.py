@@ -148,9 +148,9 @@ class Rollouts:
         self._driver: Driver | None = None
         self._crew: Crew | None = None
 
-    def step(self, crew: Crew) -> None:
-        """Advance what is under way. Raises LedgerError."""
+    def step(self, crew: Crew) -> bool:
+        """Advance what is under way; gives whether a cut is near. Raises LedgerError."""
         if self._driver is None or self._crew is not crew:
             machine = Machine(crew, self._environment)
             self._driver, self._crew = Driver(crew.ledger, machine, self._clock), crew
-        self._driver.step()
+        return self._driver.step()

@@ -133,7 +133,8 @@ def end_of(
         outcome=outcome,
         message=" ".join(message.split())[:_LONGEST],
         epoch=last_epoch + 1,
-        working=facts.get("epoch_since_us") is not None or loading,
+        # Facts are a moment old; a dump that ends in the author's code is not.
+        working=facts.get("epoch_since_us") is not None or loading or bool(_crash_place(log_tail)),
         step=None if step is None else str(step),
         code=str(error.get("code") or ""),
         heals=bool(error.get("heals")),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.clock import Clock, new_id
-from penstock.control.priority import SPARE, step_forward
+from penstock.control.priority import FULL, LEAST, READYING
 from penstock.control.supervising.processes import Processes
 from penstock.errors import ConfigError
 
@@ -91,8 +91,8 @@ class Launcher:
 
     def give(self, launched: Launched, job: Mapping[str, Any]) -> bool:
         """Give it the job. False where it has died: its end will be told like any other's."""
-        if job.get("role") == "lead":  # it may be importing still, as one that nobody waits for
-            step_forward(launched.pid)
+        # It may be importing still, as one that nobody waits for.
+        self._processes.weigh(launched.pid, FULL if job.get("role") == "lead" else READYING)
         return self._processes.give(launched.pid, json.dumps(job))
 
     def ended(self, pid: int) -> bool:
@@ -113,9 +113,12 @@ class Launcher:
             return
         log = self._folder / f"{new_id()}.txt"
         try:
-            self._spares.append(_Spare(self._start(log, sys.executable, SPARE), log))
+            spare = _Spare(self._start(log, sys.executable), log)
         except ConfigError:  # a member that is needed will be refused too, and say so
             self._next_s = self._clock.stopwatch_s() + _SPARE_LONGEST_S
+            return
+        self._processes.weigh(spare.launched.pid, LEAST)
+        self._spares.append(spare)
 
     def close(self) -> None:
         """Let the spares go: their input ends, and so do they."""
@@ -124,10 +127,10 @@ class Launcher:
             self._processes.give(spare.launched.pid, "")
             spare.log.unlink(missing_ok=True)
 
-    def _start(self, log: Path, python: str, *words: str) -> Launched:
+    def _start(self, log: Path, python: str) -> Launched:
         variables = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         variables["PYTHONUNBUFFERED"] = "1"
-        pid = self._processes.spawn([python, *self._command, *words], log=log, folder=self._root, variables=variables)
+        pid = self._processes.spawn([python, *self._command], log=log, folder=self._root, variables=variables)
         return Launched(pid, self._processes.started(pid) or "")
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from penstock.control.priority import weigh
 from penstock.errors import ConfigError
 
 __all__ = ["Ended", "Processes", "SystemProcesses", "process_started", "this_host"]
@@ -88,6 +89,10 @@ class Processes(Protocol):
 
     def ended(self) -> Sequence[Ended]:
         """The watched processes that have ended since the last call."""
+        ...
+
+    def weigh(self, pid: int, nice: int) -> None:
+        """Give a process that `spawn` started the weight of a nice value, where the system can."""
         ...
 
     def kill(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
@@ -210,6 +215,10 @@ class SystemProcesses:
         """End a `wait`, from any thread or signal handler; nothing happens after `close`."""
         with contextlib.suppress(OSError):
             os.write(self._waker, b"!")
+
+    def weigh(self, pid: int, nice: int) -> None:
+        """Give a child the weight of a nice value, where the system can; see `penstock.control.priority`."""
+        weigh(nice, pid)
 
     def kill(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a watched process a signal that ends it."""

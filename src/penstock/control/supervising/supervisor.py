@@ -45,15 +45,20 @@ from penstock.ledger import Deployment, Desired, Event, Member, Want
 __all__ = ["Duty", "Settings", "Supervisor", "settings_of"]
 
 _PROMOTION_S = 10.0
-_STARTING_STATES = ("loading", "migrating")
+_STARTING_STATES = (None, "loading", "migrating", "catching-up", "taking-over")
 _REFUSED_S = 2.0
+_ENDING_S = 5.0
+_LAG_EPOCHS = 100
 
 
 class Duty(Protocol):
     """Something else that a server does: rollouts, alerts. A step is short; what is long, it does in its own thread."""
 
-    def step(self, crew: Crew) -> None:
-        """Do what is to be done now. May raise PenstockError, which is told and tried again."""
+    def step(self, crew: Crew) -> bool:
+        """Do what is to be done now. May raise PenstockError, which is told and tried again.
+
+        Gives whether what can wait should: a spare is warmed later then.
+        """
         ...
 
 
@@ -143,9 +148,9 @@ class Supervisor:
                 self._tell_end(member, end)
             self._watchdog.forget_others(members)
             if not self._closing:
-                for duty in self._duties:
-                    self._do(duty)
-                if not any(member.facts.get("state") in _STARTING_STATES for member in members):
+                hurries = [self._do(duty) for duty in self._duties]
+                starting = [one for one in members if one.facts.get("state") in _STARTING_STATES]
+                if not (any(hurries) or starting):
                     self._launcher.refill()
 
     def close(self) -> None:
@@ -189,11 +194,12 @@ class Supervisor:
             if end is not None:
                 self._tell_end(member, end)
 
-    def _do(self, duty: Duty) -> None:
+    def _do(self, duty: Duty) -> bool:
         try:
-            duty.step(self.crew)
+            return duty.step(self.crew)
         except PenstockError as error:
             self._say(error.flow or "", f"{type(duty).__name__}: {error.message}")
+            return False
 
     # --- one flow -----------------------------------------------------------------------------------------------------
 
@@ -268,6 +274,8 @@ class Supervisor:
         if isinstance(judged, Hold):
             self._hold(case, judged)
             return None
+        if any(self._is_ending(member) for member in case.members):
+            return None
         if isinstance(judged, Wait) and not judged.is_over(self._clock.now_us()):
             self._say(case.flow, f"{judged.sentence} (failure {judged.failures})")
             return None
@@ -282,11 +290,23 @@ class Supervisor:
         self._tell(case.flow, f"process {standby.pid} follows and is ready: it takes over")
         return standby
 
+    def _is_ending(self, member: Member) -> bool:
+        """Whether who led has said that it is done, and its process is about to end: how, is known in a moment."""
+        said_s = (self._clock.now_us() - (member.facts_us or 0)) / 1e6
+        return (
+            member.wish.get("role") == "lead"
+            and member.facts.get("role") in ("failed", "stopped")
+            and said_s < _ENDING_S
+        )
+
     def _ready(self, case: _Case, generation: int) -> Member | None:
-        """A follower that can take over from this generation now, of the wished version, and not tried in vain."""
+        """A follower that can take over from this generation soon, of the wished version, and not tried in vain."""
         for member in self._standbys(case):
             refused = member.facts.get("refused") and member.wish.get("expected") == generation
-            if member.facts.get("state") == "ready" and not refused and not self._is_in_vain(member):
+            state, lag = member.facts.get("state"), member.facts.get("lag")
+            # Its leader is gone, so one that was not quite there gets there: quicker than who loads the state first.
+            near = state == "ready" or (state == "catching-up" and isinstance(lag, int) and lag <= _LAG_EPOCHS)
+            if near and not refused and not self._is_in_vain(member):
                 return member
         return None
 
