@@ -237,6 +237,29 @@ def test_a_step_that_fails_on_most_rows_stops(case: str, bad: int, *, stops: boo
         assert len(run_batch(flow, frame, (("p0", 1_500),))[1]) == bad
 
 
+def _greedy(value: Any) -> Any:
+    """A function that meets the end of memory."""
+    raise MemoryError(f"no room for {len(value)}")
+
+
+GREEDY: dict[str, Callable[[Stream], Stream]] = {
+    "map": lambda rows: rows.map(_greedy, schema=WIDER, name="step"),
+    "flat_map": lambda rows: rows.flat_map(_greedy, schema=WIDER, name="step"),
+    "map_batches": lambda rows: rows.map_batches(
+        lambda frame: frame.with_columns(number=0) if frame.is_empty() else _greedy(frame), schema=WIDER, name="step"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GREEDY)
+def test_want_of_memory_makes_no_dead_letter(case: str) -> None:
+    """No row is to blame for the machine: the epoch fails, and is run again where there is room."""
+    flow = Flow("f")
+    GREEDY[case](source(flow)).write(ps.topic("out"), name="out")
+    with pytest.raises(MemoryError, match="no room"):
+        run_batch(flow, batch(10, set()), (("p0", 10),))
+
+
 @given(count=st.integers(0, 64), places=st.sets(st.integers(0, 63), max_size=10))
 def test_halving_costs_little(count: int, places: set[int]) -> None:
     """K poison rows of n cost at most about 2k log2(n) further calls."""

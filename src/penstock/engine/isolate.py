@@ -35,6 +35,8 @@ def isolate(
         except StepFailed:
             # The function itself is not what was said of it: no row is to blame.
             raise
+        except MemoryError:  # nor is it for the machine
+            raise
         except Exception as error:  # the epoch loop's boundary to the author's code: anything may come
             if part.height == 1:
                 refused.append((first, error))

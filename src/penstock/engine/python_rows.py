@@ -96,6 +96,8 @@ def _mapped_carefully(
     for position, row in enumerate(dicts_of(frame)):
         try:
             result = function(row)
+        except MemoryError:  # no row is to blame for the machine
+            raise
         except Exception as error:  # the epoch loop's boundary to the author's code
             refused.append((position, error))
             continue
@@ -116,6 +118,8 @@ def flat_mapped(
     for position, row in enumerate(dicts_of(frame)):
         try:
             results = list(function(row) or ())
+        except MemoryError:  # no row is to blame for the machine
+            raise
         except Exception as error:  # the epoch loop's boundary to the author's code
             refused.append((position, error))
             continue

@@ -18,7 +18,6 @@ from penstock.control.rollouts.judgements import judge_cut, judge_watched
 from penstock.control.rollouts.world import Comparison, Evidence, Launch, Outputs
 from penstock.control.supervising.crew import Crew
 from penstock.control.supervising.ends import Outcome
-from penstock.control.version_environments import python_of
 from penstock.engine import SpillReader
 from penstock.errors import ConfigError
 from penstock.ledger import Ledger, Member
@@ -59,10 +58,15 @@ class Machine:
         self._crew.kill_member(member, Outcome.KILLED, "it did not stop when it was asked to")
 
     def chore(self, key: str, job: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What a throwaway process answers."""
+        """What a throwaway process answers; nothing yet while its packages are being installed. Raises ConfigError."""
         version = str(job.get("version") or "")
         kept = self._is_kept(str(job["flow"]), version)
-        python = str(python_of(bundle_of(self._environment, str(job["flow"]), version))) if kept else None
+        try:
+            python = self._crew.code_of(str(job["flow"]), version).python if kept else None
+        except ConfigError as error:
+            if error.heals:
+                return None
+            raise
         place = {"env": self._environment.name, "project_root": str(self._environment.root)}
         return self._chores.ask(key, {**place, **job, "version": version if kept else ""}, python=python)
 

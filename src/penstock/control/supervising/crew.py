@@ -113,7 +113,7 @@ class Crew:
         version ("").
         """
         with self.lock:
-            code = self._find(flow, version)
+            code = self.code_of(flow, version)
             member = new_id()[:_ID_LENGTH]
             wished = {"role": role, "owner": owner, **(wish or {})}
             launched = self._launcher.launch(self.log_of(flow, member), python=code.python)
@@ -158,6 +158,10 @@ class Crew:
             wanted = {**now, **changes}
             if wanted != now:
                 self.ledger.wish(found.flow, found.id, wanted)
+
+    def code_of(self, flow: str, version: str) -> Code:
+        """Where a version's code is. Raises ConfigError; one that heals while its packages are being installed."""
+        return self._find(flow, version)
 
     def stop_member(self, member: Member | str) -> None:
         """Ask a member to finish its epoch and end. Nothing happens where it has ended."""

@@ -46,7 +46,9 @@ class _Versions:
         try:
             python = found.result(_PYTHON_PATIENCE_S)
         except TimeoutError:
-            raise ConfigError(f"the packages of version {version} are being installed", flow=flow) from None
+            waits = ConfigError(f"the packages of version {version} are being installed", flow=flow)
+            waits.heals = True
+            raise waits from None
         except ConfigError:
             del self._pythons[version]
             raise

@@ -45,7 +45,7 @@ from penstock.ledger import Deployment, Desired, Event, Member, Want
 __all__ = ["Duty", "Settings", "Supervisor", "settings_of"]
 
 _PROMOTION_S = 10.0
-_STARTING_STATES = (None, "loading", "migrating", "catching-up", "taking-over")
+_STARTING_STATES = ("loading", "migrating", "catching-up", "taking-over")
 _REFUSED_S = 2.0
 _ENDING_S = 5.0
 _LAG_EPOCHS = 100

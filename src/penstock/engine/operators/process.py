@@ -188,6 +188,8 @@ class Processed(Operator):
         for call in calls:
             try:
                 call.results = [dict(row) for row in function(call) or ()]
+            except MemoryError:  # no row is to blame for the machine
+                raise
             except Exception as error:  # the epoch loop's boundary to the author's code
                 self._bury(call, error, epoch)
                 if call.due_us is not None:
