@@ -13,7 +13,7 @@ from tests.handovers.scene import Scene, kill, until
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
 SEED = 20_261_202
-BEFORE = ("catch-up", "shadow", "gate", "approve")
+BEFORE = ("catch-up", "shadow", *(pytest.param(stage, marks=pytest.mark.soak) for stage in ("gate", "approve")))
 AFTER = ("watch", "retire")
 
 

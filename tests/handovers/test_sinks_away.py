@@ -67,7 +67,7 @@ def calm(behind: Behind) -> Iterator[None]:
     behind.proxy.away, behind.proxy.delay_s, behind.proxy.losing = False, 0.0, 0
 
 
-HOW = ("away", "slow", "loses")
+HOW = ("away", pytest.param("slow", marks=pytest.mark.soak), "loses")
 
 
 @pytest.mark.parametrize("how", HOW)

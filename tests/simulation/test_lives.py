@@ -9,7 +9,7 @@ import pytest
 from penstock.testing.simulation.chance import Rates
 from tests.simulation.lives import again, lived, problems_of, seeds
 
-SEEDS = 300
+SEEDS = 220
 SOAK_SEEDS = int(os.environ.get("PENSTOCK_SOAK_SEEDS", "5000"))
 SOAK_CHUNK = 50
 

@@ -31,6 +31,7 @@ from penstock.ledger import EpochPlan, Ledger, Resume, SegmentRef, StateStore, T
 __all__ = ["Leader", "Outcome", "Post"]
 
 _IDLE_REPORT_S = 0.1
+_PAUSE_S = _WAIT_S = 0.02
 _ROLL_UP_EVERY = 10_000
 _REDRIVE_EVERY_S = 0.5
 _REDRIVES_MAX = 1_000
@@ -292,7 +293,10 @@ class Leader:
             self.check_fence()
         if now_s - self.post.tally.shown_s >= _IDLE_REPORT_S:
             self._show("idle")
-        self.post.patience(lambda: self.planner.wait(self.computation.last, 0.02), "wait")
+        if self.paused:  # a source with rows would not let it wait
+            self.post.clock.sleep(_PAUSE_S)
+        else:
+            self.post.patience(lambda: self.planner.wait(self.computation.last, _WAIT_S), "wait")
         return Outcome.IDLE
 
     def check_fence(self) -> None:

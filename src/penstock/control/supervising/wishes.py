@@ -126,8 +126,17 @@ class Wisher:
             )
         return known
 
+    def _wished(self, flow: str) -> str | None:
+        known = self._ledger.operations.desired(flow)
+        return None if known is None else known.version
+
     def _refuse_other_version(self, flow: str, wanted: str, status: FlowStatus | None) -> None:
-        """Starting another version than the one whose state is there is a deploy: with a gate, and a way back."""
+        """Starting another version than the one whose state is there is a deploy: with a gate, and a way back.
+
+        While a deploy is at its cut, the version that leads and the one that is wished may be two: that one settles it.
+        """
+        if wanted == self._wished(flow) and self._ledger.operations.deployments(flow, running=True):
+            return
         standing = self._ledger.standing(flow)
         leads = None if status is None or status.leader is None else status.leader.version
         stands = standing.version if standing is not None and standing.last_epoch else None
