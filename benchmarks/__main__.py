@@ -13,7 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.handovers import KEYS, KILLS, RECOVERY_KEYS, TIMES, change, recovery
+from benchmarks.handovers import (
+    CHANGE_RATE_PER_S,
+    KEYS,
+    KILLS,
+    RECOVERY_KEYS,
+    RECOVERY_RATE_PER_S,
+    TIMES,
+    change,
+    change_peers,
+    recover_peers,
+    recovery,
+)
 from benchmarks.latency import RATE_PER_S, latency
 from benchmarks.mapping import mapping
 from benchmarks.peers import KNOWN
@@ -48,11 +59,20 @@ def _map(options: argparse.Namespace) -> Figures:
 
 
 def _change(options: argparse.Namespace) -> Figures:
-    return change(times=options.pairs or TIMES, keys=options.rows or KEYS)
+    size = {"keys": options.rows or KEYS, "rate_per_s": CHANGE_RATE_PER_S}
+    figures = change(times=options.pairs or TIMES, **size)
+    return {**figures, "peers": change_peers(options.peers, times=_peer_times(options), **size)}
 
 
 def _recovery(options: argparse.Namespace) -> Figures:
-    return recovery(kills=options.pairs or KILLS, keys=options.rows or RECOVERY_KEYS)
+    size = {"keys": options.rows or RECOVERY_KEYS, "rate_per_s": RECOVERY_RATE_PER_S}
+    figures = recovery(kills=options.pairs or KILLS, **size)
+    return {**figures, "peers": recover_peers(options.peers, kills=_peer_times(options), **size)}
+
+
+def _peer_times(options: argparse.Namespace) -> int:
+    """How many changes or kills a peer gets: fewer than Penstock, because each takes it many seconds."""
+    return options.pairs or (3 if options.quick else 5)
 
 
 VERBS: Mapping[str, Callable[[argparse.Namespace], Figures]] = {
@@ -65,6 +85,12 @@ VERBS: Mapping[str, Callable[[argparse.Namespace], Figures]] = {
 }
 
 
+PEERS_HELP = (
+    f"of {','.join(KNOWN)}: run them beside (throughput); "
+    f"of {','.join(name for name, peer in KNOWN.items() if peer.sums)}: change them, kill them (change, recovery)"
+)
+
+
 def _words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
@@ -74,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("verb", nargs="?", choices=[*VERBS, "all"], default="all", help="which one; default: all")
     parser.add_argument("--quick", action="store_true", help="less data, one epoch budget: a minute or two")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--peers", type=_words, default=[], help=f"of {','.join(KNOWN)}: run them beside (throughput)")
+    parser.add_argument("--peers", type=_words, default=[], help=PEERS_HELP)
     parser.add_argument("--queries", type=_words, default=[], help="only these (throughput), e.g. q1,q5")
     parser.add_argument("--rows", type=int, help="so many rows (throughput, map) or keys (others) instead")
     parser.add_argument("--pairs", type=int, help="so many runs of both sides, handovers or kills")
@@ -90,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in options.peers if name not in KNOWN]
     if unknown:
         parser.error(f"no peer is called {unknown[0]}; there are {', '.join(KNOWN)}")
+    unable = [name for name in options.peers if KNOWN[name].sums is None]
+    if unable and options.verb in ("change", "recovery"):
+        able = ", ".join(name for name, peer in KNOWN.items() if peer.sums)
+        parser.error(f"{unable[0]} has no program for {options.verb}; there are {able}")
     names = list(VERBS) if options.verb == "all" else [options.verb]
     figures = {}
     for name in names:

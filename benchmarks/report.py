@@ -119,6 +119,7 @@ def _others(figures: Mapping[str, Any]) -> list[str]:
                 ],
                 ["usual gap between outputs", f"{changed['usual_gap_ms']} ms"],
                 ["lost, duplicated", f"{changed['lost']}, {changed['duplicated']} in {changed['handovers']} handovers"],
+                *(_changed_peer(name, peer) for name, peer in changed["peers"].items()),
                 [
                     f"`kill -9` to new output, {recovered['keys']:,} keys",
                     f"p50 {recovered['to_first_output_ms_p50']} ms, p99 {recovered['to_first_output_ms_p99']} ms",
@@ -128,9 +129,25 @@ def _others(figures: Mapping[str, Any]) -> list[str]:
                     f"p50 {recovered['with_standby_ms_p50']} ms, p99 {recovered['with_standby_ms_p99']} ms",
                 ],
                 ["lost, duplicated", f"{recovered['lost']}, {recovered['duplicated']} in {recovered['kills']} kills"],
+                *(_killed_peer(name, peer) for name, peer in recovered["peers"].items()),
             ],
         ),
+        *(f"- {name} {peer['version']}: {peer['setting']}" for name, peer in changed["peers"].items()),
     ]
+
+
+def _changed_peer(name: str, peer: Mapping[str, Any]) -> list[str]:
+    if "missing" in peer:
+        return [f"new code on {name}", "missing"]
+    pauses = f"pause p50 {peer['pause_ms_p50']} ms, p99 {peer['pause_ms_p99']} ms"
+    return [f"new code on {name}, {peer['changes']} times", pauses]
+
+
+def _killed_peer(name: str, peer: Mapping[str, Any]) -> list[str]:
+    if "missing" in peer:
+        return [f"`kill -9` of {name}", "missing"]
+    times = f"p50 {peer['to_first_output_ms_p50']} ms, p99 {peer['to_first_output_ms_p99']} ms"
+    return [f"`kill -9` of {name} to new output, {peer['kills']} times", times]
 
 
 def _plot(told: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """The peers: other engines on the same file, each in an environment of its own that is made when first asked for.
 
-Every peer is one module in this folder, run by the peer's own Python (see `protocol`). It is asked one query over files
-of JSON lines and answers with the seconds of each repetition, the start of the job excluded.
+For throughput every peer is one module in this folder, run by the peer's own Python (see `protocol`). It is asked one
+query over files of JSON lines and answers with the seconds of each repetition, the start of the job excluded. For
+changes and deaths a second module runs a running count and sum that goes on through several processes (see `turns`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,21 @@ from typing import Any
 
 from benchmarks.places import PEERS, ROOT, say, work_folder
 
-__all__ = ["KNOWN", "Peer", "PeerMissing", "run_peer"]
+__all__ = ["KNOWN", "Peer", "PeerMissing", "Sums", "environment", "run_peer"]
 
 TIMEOUT_S = 1_800
 
 
 class PeerMissing(Exception):
     """A peer can't run here; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A peer's program for the running count and sum, how it is set, and what counts as its visible output."""
+
+    module: str
+    setting: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,13 @@ class Peer:
     exactly_once: bool
     queries: tuple[str, ...]
     java: bool = False
+    sums: Sums | None = None
+    """None where it has no such program."""
+
+    @property
+    def version(self) -> str:
+        """The version of its package."""
+        return self.packages[0].partition("==")[2]
 
 
 KNOWN = {
@@ -52,6 +68,10 @@ KNOWN = {
             exactly_once=True,
             queries=("q1", "q2", "q5", "q7", "q8"),
             java=True,
+            sums=Sums(
+                "benchmarks.peers.sums_on_spark",
+                "query stopped between micro-batches, new process from the checkpoint; visible: a micro-batch's files",
+            ),
         ),
         Peer(
             "flink",
@@ -61,6 +81,11 @@ KNOWN = {
             exactly_once=True,
             queries=("q1", "q2", "q5", "q7", "q8"),
             java=True,
+            sums=Sums(
+                "benchmarks.peers.sums_on_flink",
+                "stop with savepoint, new process from it (after a kill: from the last checkpoint, one a second); "
+                "visible: rows that are printed, no commit waited for",
+            ),
         ),
         Peer(
             "pathway",
@@ -77,6 +102,11 @@ KNOWN = {
             "one worker, recovery on disk, a file that is cut back when it resumes",
             exactly_once=True,
             queries=("q1", "q2", "q7"),
+            sums=Sums(
+                "benchmarks.peers.sums_on_bytewax",
+                "stopped by its source, new process from the recovery store, epochs of a second; "
+                "visible: lines that are flushed, no commit waited for",
+            ),
         ),
     )
 }
@@ -87,10 +117,7 @@ def run_peer(peer: Peer, query: str, inputs: Mapping[Any, Path], *, repeat: int 
 
     Raises PeerMissing where the peer can't be installed or ends with an error.
     """
-    python = _environment(peer)
-    variables = dict(os.environ, PYTHONUNBUFFERED="1")
-    if peer.java:
-        variables["JAVA_HOME"] = str(_java_home())
+    python, variables = environment(peer)
     with work_folder(peer.name) as work:
         command = [str(python), "-m", peer.module, "--query", query, "--work", str(work), "--repeat", str(repeat)]
         for name, path in inputs.items():
@@ -117,8 +144,18 @@ def run_peer(peer: Peer, query: str, inputs: Mapping[Any, Path], *, repeat: int 
         return answer
 
 
-def _environment(peer: Peer) -> Path:
-    """The Python of the peer's own environment, made where it is not there yet."""
+def environment(peer: Peer) -> tuple[Path, dict[str, str]]:
+    """The Python of the peer's own environment, made where it is not there yet, and the variables of its processes.
+
+    Raises PeerMissing where it can't be installed or there is no Java for it.
+    """
+    variables = dict(os.environ, PYTHONUNBUFFERED="1")
+    if peer.java:
+        variables["JAVA_HOME"] = str(_java_home())
+    return _python(peer), variables
+
+
+def _python(peer: Peer) -> Path:
     folder = PEERS / peer.name
     python = folder / "bin" / "python"
     stamp = folder / "installed.txt"

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pyflink.table import EnvironmentSettings, TableEnvironment  # type: ignore[import-not-found]
 
 from benchmarks.peers.protocol import asked, count_lines, first_row, tell
+
+SETTINGS = {
+    "parallelism.default": "2",
+    "execution.checkpointing.interval": "1 s",
+    "execution.checkpointing.mode": "EXACTLY_ONCE",
+    "state.backend.type": "hashmap",
+    "table.local-time-zone": "UTC",
+    "pipeline.object-reuse": "true",
+    "taskmanager.memory.managed.size": "128m",
+    "rest.bind-address": "127.0.0.1",
+    "jobmanager.bind-host": "127.0.0.1",
+    "taskmanager.bind-host": "127.0.0.1",
+}
 
 COLUMNS = {
     "bid": "auction bigint, bidder bigint, price bigint, channel string, url string, date_time timestamp(3), "
@@ -56,23 +72,21 @@ QUERIES = {
 }
 
 
+def session(more: Mapping[str, str]) -> Any:
+    """An environment for tables, reached by this machine only, with `more` settings."""
+    # Otherwise PyFlink opens a port to everybody, for functions in Python; there are none here.
+    os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112 - PyFlink's own name
+    tables = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
+    for key, value in {**SETTINGS, **more}.items():
+        tables.get_config().set(key, value)
+    return tables
+
+
 def run(query: str, inputs: dict[str, Path], work: Path) -> tuple[float, int]:
     """One run over all that is there: net run time of the job in seconds, and rows written."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    tables = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
-    settings = {
-        "parallelism.default": "2",
-        "execution.checkpointing.interval": "1 s",
-        "execution.checkpointing.mode": "EXACTLY_ONCE",
-        "execution.checkpointing.dir": f"file://{work}/checkpoints",
-        "state.backend.type": "hashmap",
-        "table.local-time-zone": "UTC",
-        "pipeline.object-reuse": "true",
-        "taskmanager.memory.managed.size": "128m",
-    }
-    for key, value in settings.items():
-        tables.get_config().set(key, value)
+    tables = session({"execution.checkpointing.dir": f"file://{work}/checkpoints"})
     for name, path in inputs.items():
         tables.execute_sql(
             f"create table {name} ({COLUMNS[name]}, watermark for date_time as date_time - interval '4' second) with ("

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,9 @@ def run(spark: Any, query: str, inputs: dict[str, Path], work: Path) -> tuple[fl
     return seconds, spark.read.parquet(str(work / "out")).count()
 
 
-def main() -> None:
-    """Warm up once, then measure."""
-    job = asked()
-    spark = (
+def session(more: Mapping[str, str] | None = None) -> Any:
+    """A session of its own on two cores, reached by this machine only, with `more` settings."""
+    building = (
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.shuffle.partitions", "2")
@@ -84,9 +84,18 @@ def main() -> None:
         .config("spark.driver.memory", "4g")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
-        .getOrCreate()
     )
+    for name, value in (more or {}).items():
+        building = building.config(name, value)
+    spark = building.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def main() -> None:
+    """Warm up once, then measure."""
+    job = asked()
+    spark = session()
     runs = [run(spark, job.query, job.inputs, job.work / "run") for _ in range(job.repeat + 1)]
     spark.stop()
     tell("pyspark", runs[1:])

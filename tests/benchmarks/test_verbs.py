@@ -91,11 +91,22 @@ def test_unknown_peer_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "storm" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["change", "recovery"])
+def test_a_peer_without_the_program_is_refused(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A peer that can't be changed or killed is named, with those that can."""
+    with pytest.raises(SystemExit):
+        main([verb, "--peers", "pathway"])
+
+    said = capsys.readouterr().err
+    assert f"pathway has no program for {verb}; there are spark, flink, bytewax" in said
+
+
 def test_peers_answer_queries_that_have_a_limit() -> None:
     """What a peer can do is compared, so each of its queries is one that is measured."""
     for peer in KNOWN.values():
         assert set(peer.queries) <= set(limits.LIMITS) <= set(QUERIES)
-        assert (places.ROOT / f"{peer.module.replace('.', '/')}.py").exists()
+        for module in (peer.module, peer.sums.module if peer.sums else peer.module):
+            assert (places.ROOT / f"{module.replace('.', '/')}.py").exists()
 
 
 def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +115,7 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
     document.write_text(f"Above.\n\n{report.BEGIN}\nold\n{report.END}\n\nBelow.\n")
     monkeypatch.setattr(report, "DOCUMENT", document)
     monkeypatch.setattr(report, "PLOT", tmp_path / "benchmarks.svg")
+    known = {"version": "4", "setting": "so"}
     figure = {"events_per_s": 1_234_567, "limit_events_per_s": 2_000_000, "ratio_to_limit": 0.617}
     peers = {
         "spark": {
@@ -135,6 +147,10 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
             "rollback_pause_ms_p99": 41.5,
             "lost": 0,
             "duplicated": 0,
+            "peers": {
+                "flink": {**known, "changes": 5, "pause_ms_p50": 9_001.5, "pause_ms_p99": 9_900.0},
+                "spark": {**known, "missing": "no Java"},
+            },
         },
         "recovery": {
             "keys": 100_000,
@@ -145,6 +161,7 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
             "with_standby_ms_p99": 111.0,
             "lost": 0,
             "duplicated": 0,
+            "peers": {"spark": {"kills": 5, "to_first_output_ms_p50": 7_001.5, "to_first_output_ms_p99": 7_900.0}},
         },
     }
     report.write_report(figures)
@@ -153,6 +170,9 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
 
     assert text.count("1.23") == 1
     assert "old" not in text
+    assert "| new code on flink, 5 times | pause p50 9001.5 ms, p99 9900.0 ms |" in text
+    assert "| new code on spark | missing |" in text
+    assert "| `kill -9` of spark to new output, 5 times | p50 7001.5 ms, p99 7900.0 ms |" in text
     assert text.startswith("Above.\n")
     assert text.endswith("Below.\n")
     assert "<svg" in (tmp_path / "benchmarks.svg").read_text()
@@ -165,6 +185,7 @@ def test_change(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert {"pause_ms_p50", "pause_ms_p99", "rollback_pause_ms_p99", "usual_gap_ms"} <= set(figures)
     assert (figures["keys"], figures["handovers"]) == (5_000, 2)
+    assert figures["peers"] == {}
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
 
 
@@ -175,4 +196,5 @@ def test_recovery(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert {"to_first_output_ms_p50", "to_first_output_ms_p99", "with_standby_ms_p99"} <= set(figures)
     assert figures["kills"] == 4
+    assert figures["peers"] == {}
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
