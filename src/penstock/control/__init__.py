@@ -32,6 +32,7 @@ from penstock.control.letters import (
 )
 from penstock.control.loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
 from penstock.control.locks import flow_lock, lock_holder
+from penstock.control.metering import flow_samples
 from penstock.control.policies import Extent, extent_of
 from penstock.control.project import (
     Environment,
@@ -131,6 +132,7 @@ __all__ = [
     "find_project",
     "flow_folder",
     "flow_lock",
+    "flow_samples",
     "flow_statuses",
     "has_ledger",
     "inspect_flow",

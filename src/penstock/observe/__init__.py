@@ -1,14 +1,36 @@
-"""The VOCABULARY of what is seen of flows: log entries and the filters that ask for them."""
+"""The VOCABULARY of what is seen of flows: their metrics, log entries, and the filters that ask for these."""
 
 from penstock.observe.entries import LOG_COLUMNS, SEVERITIES, ColumnType, LogColumn, log_schema
 from penstock.observe.filters import Condition, compile_filter
+from penstock.observe.metrics import (
+    METRICS,
+    FlowSample,
+    FlowTotals,
+    MetricDefinition,
+    MetricType,
+    MetricValue,
+    TotalsByFlow,
+    metric_values,
+    metrics_page,
+    render_metrics,
+)
 
 __all__ = [
     "LOG_COLUMNS",
+    "METRICS",
     "SEVERITIES",
     "ColumnType",
     "Condition",
+    "FlowSample",
+    "FlowTotals",
     "LogColumn",
+    "MetricDefinition",
+    "MetricType",
+    "MetricValue",
+    "TotalsByFlow",
     "compile_filter",
     "log_schema",
+    "metric_values",
+    "metrics_page",
+    "render_metrics",
 ]

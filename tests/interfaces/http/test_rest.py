@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from penstock.clock import ManualClock
 from penstock.control import Environment, bare_project, opened_ledger
@@ -218,3 +219,24 @@ def test_every_route_is_described(rest: Rest) -> None:
 
     assert len(operations) >= 20
     assert [(path, verb) for path, verb, one in operations if not one.get("description")] == []
+
+
+def test_metrics_of_all_flows_are_text_that_prometheus_reads(rest: Rest) -> None:
+    """As OpenMetrics or as the older text, whichever is asked for."""
+    asked = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    answer = rest.client.get("/metrics", headers=asked)
+    parsed = text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]  # not annotated
+    families = {family.name: family for family in parsed}
+
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert [one.value for one in families["penstock_epochs"].samples] == [2.0]
+    assert families["penstock_dead_letters"].samples[0].labels == {"env": "dev", "flow": FLOW}
+    assert rest.client.get("/metrics").headers["content-type"].startswith("text/plain")
+
+
+def test_metrics_take_the_token(rest: Rest) -> None:
+    """They tell names of flows and how much they do: not for everybody."""
+    answer = httpx.get(f"{rest.client.base_url}/metrics", trust_env=False)
+
+    assert answer.status_code == 401
+    assert "penstock_" not in answer.text
