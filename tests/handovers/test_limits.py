@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from penstock.control import FlowStatus
@@ -39,13 +41,17 @@ def test_a_poison_row_is_a_dead_letter_and_the_flow_goes_on(made: Scene) -> None
     ("what", "options", "words"),
     [
         ("hang", {"hang_after_s": HANG_AFTER_S}, "hung 3 times in step worked"),
-        ("eat", {"memory_bytes": MEMORY_BYTES}, "ran 3 times out of memory in step worked"),
+        (
+            "eat",
+            {"memory_bytes": MEMORY_BYTES},
+            r"ran 3 times out of memory (in step worked )?\(.* GB at \w+\.py:\d+ in \w+\)",
+        ),
     ],
 )
 def test_a_flow_that_misbehaves_three_times_in_one_epoch_is_held(
     made: Scene, what: str, options: dict[str, float], words: str
 ) -> None:
-    """It is killed each time; the note names step and epoch. Told to try again, it goes on where it was."""
+    """It is killed each time; the note names the epoch and where it was. Told to try again, it goes on where it was."""
     version = made.at_work().version
     made.wisher.start(FLOW, options=options)
     file = made.befalls(made.names[version], what)
@@ -55,20 +61,20 @@ def test_a_flow_that_misbehaves_three_times_in_one_epoch_is_held(
     made.wisher.start(FLOW, retry=True, options=dict.fromkeys(options))
     made.is_whole(version)
 
-    assert f"epoch {epoch} {words}" in found.note
+    assert re.search(f"epoch {epoch} {words}", found.note), found.note
 
 
 @pytest.mark.parametrize(
     ("what", "options", "words"),
     [
         ("hang", {"hang_after_s": HANG_AFTER_S}, "hung in step worked"),
-        ("eat", {"memory_bytes": MEMORY_BYTES}, "ran out of memory in step worked"),
+        ("eat", {"memory_bytes": MEMORY_BYTES}, r"ran out of memory (in step worked )?\(.* GB at \w+\.py:\d+ in \w+\)"),
     ],
 )
 def test_a_new_version_that_misbehaves_in_the_shadow_fails_the_deploy(
     made: Scene, what: str, options: dict[str, float], words: str
 ) -> None:
-    """It is killed, once; the old version leads on, and the receipt names the step."""
+    """It is killed, once; the old version leads on, and the receipt names where it was."""
     leader = made.at_work()
     made.wisher.start(FLOW, options=options)
     new = made.other()
@@ -79,7 +85,7 @@ def test_a_new_version_that_misbehaves_in_the_shadow_fails_the_deploy(
     made.settled(done)
 
     assert done.status is DeploymentStatus.FAILED, done.receipt
-    assert words in done.receipt["why"]
+    assert re.search(words, done.receipt["why"]), done.receipt["why"]
     assert made.at_work().id == leader.id
 
 

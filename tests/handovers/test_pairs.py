@@ -109,7 +109,7 @@ def test_a_rollback_and_the_death_of_the_new_version_leave_the_old_one(made: Sce
     assert done.receipt["leads"] == old
 
 
-@pytest.mark.parametrize("point", ["rewritten:0:2", "rewrite-finished"])
+@pytest.mark.parametrize("point", [pytest.param("rewritten:0:2", marks=pytest.mark.soak), "rewrite-finished"])
 def test_an_undo_by_the_hidden_version_that_dies_is_ended_by_another_process(made: Scene, point: str) -> None:
     """Wrong rows are taken back in the watch, by the version that is warm still; it dies in the middle."""
     old = made.at_work().version
@@ -127,7 +127,7 @@ def test_an_undo_by_the_hidden_version_that_dies_is_ended_by_another_process(mad
     assert done.receipt["leads"] == old
 
 
-@pytest.mark.parametrize("stage", ["compare", "cut"])
+@pytest.mark.parametrize("stage", ["compare", pytest.param("cut", marks=pytest.mark.soak)])
 def test_an_undo_and_the_death_of_what_leads_take_the_rows_back(made: Scene, stage: str) -> None:
     """The version that wrote the wrong rows dies while they are taken back."""
     old = made.at_work().version

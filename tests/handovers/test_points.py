@@ -17,7 +17,7 @@ SEED = 20_261_204
 FORCED = replace(QUICK, shadow_epochs=0, watch_s=0.0, force=True, why="to be undone")
 LONG = replace(QUICK, shadow_epochs=0, watch_s=3_600.0)
 CUTS = tuple(point for point in HANDOVER_POINTS if not point.startswith("rewrit"))
-ALWAYS = (("taken-over", 1), ("rewritten", 2), ("rewrite-finished", 1))
+ALWAYS = (("rewritten", 2), ("rewrite-finished", 1))
 """The undos of `make test`, which take long; `tests/engine/test_handover.py` has all points, in one thread."""
 UNDOS = tuple(
     pytest.param(point, nth, marks=() if (point, nth) in ALWAYS else pytest.mark.soak)

@@ -137,7 +137,8 @@ def test_want_of_memory_is_named(tmp_path: Path) -> None:
 
         event = here.ledger.operations.events("endless", kind="member-ended")[-1]
         assert event.body["outcome"] == "out-of-memory"
-        assert event.body["message"].endswith("GB in use, the limit is 0.60 GB")
+        place = r"GB in use, the limit is 0\.60 GB at endless\.py:\d+ in misbehave$"
+        assert re.search(place, event.body["message"])
 
 
 def test_a_system_that_is_away_holds_nothing(tmp_path: Path) -> None:

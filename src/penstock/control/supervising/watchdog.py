@@ -69,7 +69,7 @@ class Watchdog:
         used = self._crew.memory_bytes(member) if limits.memory_bytes is not None else None
         if used is not None and limits.memory_bytes is not None and used > limits.memory_bytes:
             why = f"{used / 1e9:.2f} GB in use, the limit is {limits.memory_bytes / 1e9:.2f} GB"
-            self._crew.kill_member(member, Outcome.MEMORY, why)
+            self._crew.kill_member(member, Outcome.MEMORY, why, dump=True)
         elif running_s > limits.hang_after_s:
             self._crew.kill_member(member, Outcome.HUNG, f"longer than {limits.hang_after_s:g} s", dump=True)
         elif silent_s > patience_s:
