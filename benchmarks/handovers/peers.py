@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from benchmarks.handovers.change import AFTER_S
 from benchmarks.handovers.gaps import percentile, usual_ms, worst_ms
-from benchmarks.handovers.stage import SEED, SETTLE_S
+from benchmarks.handovers.stage import SEED, SETTLE_S, end
 from benchmarks.peers import KNOWN, Peer, PeerMissing, environment
 from benchmarks.peers.turns import Turn, put_rows
 from benchmarks.places import ROOT, say, work_folder
@@ -205,7 +205,7 @@ def _running(peer: Peer, *, keys: int, rate_per_s: int) -> Iterator[_Job]:
         job.load()
         words = [str(rows), *map(str, (len(pieces), keys, rate_per_s, SEED))]
         feed = subprocess.Popen([sys.executable, "-m", "benchmarks.peers.feed", *words], cwd=ROOT)
-        held.callback(_end, feed)
+        held.callback(end, feed)
         CLOCK.sleep(SETTLE_S)
         yield job
 
@@ -221,8 +221,3 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()

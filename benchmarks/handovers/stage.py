@@ -30,7 +30,7 @@ from penstock.errors import ConnectorError
 from penstock.ledger import Ledger, Member
 from penstock.testing.servers import PostgresServer, postgres
 
-__all__ = ["FLOW", "Stage", "stage"]
+__all__ = ["FLOW", "Stage", "end", "stage"]
 
 T = TypeVar("T")
 
@@ -188,10 +188,10 @@ def stage(*, keys: int, rate_per_s: int, spares: int = 1, options: Mapping[str, 
         generator = subprocess.Popen(
             [sys.executable, "-c", GENERATOR, str(folder / "rows" / "0001.ndjson"), *map(str, (keys, rate_per_s, SEED))]
         )
-        held.callback(_end, generator)
+        held.callback(end, generator)
         CLOCK.sleep(SETTLE_S)
         yield made
-        _end(generator)
+        end(generator)
         made.wait("the rest of the rows", lambda: _is_drained(made))
         made.final = Final(made.commits_s(), made.differences())
 
@@ -236,10 +236,11 @@ def _await(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(PATIENCE_S)
     except subprocess.TimeoutExpired:
-        _end(process)
+        end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process at once."""
     process.kill()
     process.wait()
 

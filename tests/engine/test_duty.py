@@ -32,10 +32,18 @@ def test_who_was_ready_catches_up_before_it_takes_over(tmp_path: Path) -> None:
         savepoint = ledger.savepoint("sums", why="test", pinned=True)
         ledger.join(Member("m", "sums", "v2", 1, "here", "s", {"role": "follow"}))
         post, computation = place.process(2)
-        duty = Duty(post, computation, Orders("m", "m", "follow", tmp_path / "m", savepoint))
+        waited_for: list[bool] = []
+
+        def weigh(ahead: bool) -> bool:  # noqa: FBT001 - the engine gives it so
+            waited_for.append(ahead)
+            return len(waited_for) > 1  # at first the system says: later
+
+        duty = Duty(post, computation, Orders("m", "m", "follow", tmp_path / "m", savepoint, weigh=weigh))
         duty.begin()
         duty.step()
         assert duty.facts()["state"] == "ready"
+        duty.step()
+        assert waited_for == [False, False], "nobody waits for who follows; told again where it was not heard"
 
         write_rows(place.input, [(2, number) for number in range(80)])
         run(old)
@@ -49,5 +57,6 @@ def test_who_was_ready_catches_up_before_it_takes_over(tmp_path: Path) -> None:
         write_rows(place.input, [(3, 3)])
         duty.step()
         assert dict(memory_rows("duty").rows())[3] == 6
+        assert waited_for[2:] == [True], "once: who is told to lead is waited for"
         duty.close()
     clear("duty")

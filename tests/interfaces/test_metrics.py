@@ -46,6 +46,8 @@ def test_the_table_names_flow_metric_and_what_it_is_of(held: Path) -> None:
     assert "penstock_records_in_total" in shown
     assert "penstock_freshness_seconds" in shown
     assert "_bucket" not in shown
+    states = [line for line in shown.splitlines() if "penstock_flow_state" in line]
+    assert len(states) == 1, "the state that it is in, and no other"
 
 
 def test_nothing_ran_yet(held: Path) -> None:

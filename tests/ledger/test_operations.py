@@ -66,6 +66,20 @@ def test_what_is_desired_is_what_was_said_last(open_it: Open) -> None:
         operations.desire(Desired("a/b", Want.RUNNING, "v1"))
 
 
+def test_a_wish_takes_the_place_of_the_one_that_was_read(open_it: Open) -> None:
+    """Of two that were made from the same wish the second is not written, nor noted; nor is a second first one."""
+    operations = open_it().operations
+    first = Desired(FLOW, Want.RUNNING, "v1", changed_us=1)
+    assert operations.desire(first, over=0)
+    assert not operations.desire(replace(first, version="v2", changed_us=2), over=0)
+    paused = replace(first, want=Want.PAUSED, changed_us=3)
+    assert operations.desire(paused, over=1)
+    assert not operations.desire(replace(first, version="v2", changed_us=4), over=1)
+
+    assert operations.desired(FLOW) == paused
+    assert len(operations.events(FLOW, kind="desired")) == 2
+
+
 def test_versions_are_found_by_their_beginning(ledger: Ledger, operations: Operations) -> None:
     """A whole id wins, else a beginning that only one has; oldest first; the same again changes nothing."""
     for version, first_us in (("abc1", 3), ("abd2", 1), ("ABD2x", 2), ("abc", 4)):

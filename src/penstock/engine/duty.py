@@ -76,6 +76,7 @@ class Duty:
         """Whether somebody waits for it."""
         self._is_weighed = False
         """Whether the system knows that."""
+        self._weighing = threading.Lock()
         self._times: Times | None = None
         self._refused: Mapping[str, Any] | None = None
         self._error: Mapping[str, Any] | None = None
@@ -339,11 +340,13 @@ class Duty:
             self._role, self._state = role, state
             self._news.set()
 
-    def _weigh(self, *, ahead: bool) -> None:
-        """Be as quick as can be from now on, or leave the cores to others."""
-        if ahead != self._is_ahead or not self._is_weighed:
-            self._is_ahead = ahead
-            self._is_weighed = self._orders.weigh(ahead)
+    def _weigh(self, *, ahead: bool | None = None) -> None:
+        """Be as quick as can be from now on, or leave the cores to others; None: as was said last, where it failed."""
+        with self._weighing:  # the thread that tells facts must not put an older word in the place of a newer one
+            if ahead is not None and ahead != self._is_ahead:
+                self._is_ahead, self._is_weighed = ahead, False
+            if not self._is_weighed:
+                self._is_weighed = self._orders.weigh(self._is_ahead)
 
     def _note_speed(self, run_ms: float) -> None:
         self._speeds_ms = [*self._speeds_ms[1 - _SPEEDS :], run_ms]
@@ -357,7 +360,7 @@ class Duty:
         """Tell the facts in a thread of its own: who leads must never wait for others that tell theirs."""
         while not self._ended.is_set():
             self.tell()
-            self._weigh(ahead=self._is_ahead)
+            self._weigh()
             self._news.wait(_TELL_EVERY_S)
             self._news.clear()
         self.tell()

@@ -32,10 +32,8 @@ def isolate(
     def attempt(part: pl.DataFrame, first: int) -> list[pl.DataFrame]:
         try:
             return [function(part)]
-        except StepFailed:
-            # The function itself is not what was said of it: no row is to blame.
-            raise
-        except MemoryError:  # nor is it for the machine
+        except (StepFailed, MemoryError):
+            # The function itself is not what was said of it, or the machine is full: no row is to blame.
             raise
         except Exception as error:  # the epoch loop's boundary to the author's code: anything may come
             if part.height == 1:

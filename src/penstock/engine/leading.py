@@ -31,7 +31,7 @@ from penstock.ledger import EpochPlan, Ledger, Resume, SegmentRef, StateStore, T
 __all__ = ["Leader", "Outcome", "Post"]
 
 _IDLE_REPORT_S = 0.1
-_PAUSE_S = _WAIT_S = 0.02
+_REST_S = 0.02
 _ROLL_UP_EVERY = 10_000
 _REDRIVE_EVERY_S = 0.5
 _REDRIVES_MAX = 1_000
@@ -294,9 +294,9 @@ class Leader:
         if now_s - self.post.tally.shown_s >= _IDLE_REPORT_S:
             self._show("idle")
         if self.paused:  # a source with rows would not let it wait
-            self.post.clock.sleep(_PAUSE_S)
+            self.post.clock.sleep(_REST_S)
         else:
-            self.post.patience(lambda: self.planner.wait(self.computation.last, _WAIT_S), "wait")
+            self.post.patience(lambda: self.planner.wait(self.computation.last, _REST_S), "wait")
         return Outcome.IDLE
 
     def check_fence(self) -> None:

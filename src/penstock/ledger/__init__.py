@@ -19,7 +19,7 @@ from penstock.ledger.contract import (
 )
 from penstock.ledger.databases import check_flow_name
 from penstock.ledger.folding import merge_changes
-from penstock.ledger.frames import DEAD_LETTER_SCHEMA, EPOCH_SCHEMA, dead_letter_frame, epoch_frame
+from penstock.ledger.frames import DEAD_LETTER_SCHEMA, EPOCH_SCHEMA, LAST_TIME_US, dead_letter_frame, epoch_frame
 from penstock.ledger.operations import (
     Deployment,
     DeploymentStatus,
@@ -40,6 +40,7 @@ __all__ = [
     "BEGINNING",
     "DEAD_LETTER_SCHEMA",
     "EPOCH_SCHEMA",
+    "LAST_TIME_US",
     "DeadLetter",
     "Deployment",
     "DeploymentStatus",

@@ -124,8 +124,12 @@ class Operations(ABC):
         """What should be, of every flow that somebody said something of; by name."""
 
     @abstractmethod
-    def desire(self, desired: Desired) -> None:
-        """Say what should be of a flow from now on; an event `desired` notes it."""
+    def desire(self, desired: Desired, *, over: int | None = None) -> bool:
+        """Say what should be of a flow from now on; an event `desired` notes it.
+
+        `over`: the `changed_us` of the wish that it was made from, 0 where there was none. Where another one was said
+        since, nothing is written and this gives False: read again. None: whatever was said.
+        """
 
     @abstractmethod
     def add_version(self, facts: VersionFacts) -> None:

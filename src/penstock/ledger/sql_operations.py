@@ -57,8 +57,8 @@ class SqlOperations(Operations):
             for row in rows
         ]
 
-    def desire(self, desired: Desired) -> None:
-        """Say what should be of a flow from now on; an event `desired` notes it."""
+    def desire(self, desired: Desired, *, over: int | None = None) -> bool:
+        """Say what should be of a flow from now on, in the place of the wish `over`; False where that is gone."""
         check_flow_name(desired.flow)
         changed_us = desired.changed_us or self._clock.now_us()
         key = {"env": self._env, "flow": desired.flow}
@@ -78,12 +78,23 @@ class SqlOperations(Operations):
         }
         event = self._event_values(Event("desired", desired.flow, body, desired.who, changed_us))
 
-        def work(connection: sa.Connection) -> None:
-            new = inserting(connection, self._tables.desired).values(**key, **values)
-            connection.execute(new.on_conflict_do_update(index_elements=list(key), set_=values))
-            connection.execute(sa.insert(self._tables.events).values(**event))
+        table = self._tables.desired
 
-        self._control.write(work, flow=desired.flow, left="what should be of the flow is as it was")
+        def work(connection: sa.Connection) -> bool:
+            new = inserting(connection, table).values(**key, **values)
+            # In the statement itself: two servers' transactions may run at once.
+            same = None if over is None else table.c.changed_us == over
+            said = (
+                new.on_conflict_do_nothing(index_elements=list(key))
+                if over == 0
+                else new.on_conflict_do_update(index_elements=list(key), set_=values, where=same)
+            )
+            if connection.execute(said.returning(table.c.flow)).first() is None:
+                return False
+            connection.execute(sa.insert(self._tables.events).values(**event))
+            return True
+
+        return self._control.write(work, flow=desired.flow, left="what should be of the flow is as it was")
 
     def add_version(self, facts: VersionFacts) -> None:
         """Note a version; the same again changes nothing. One that a claim has noted already gets its manifest."""

@@ -519,6 +519,8 @@ class Server:
     fuse: Fuse = field(default_factory=Fuse)
     rebuilt: bool = False
     """Whether the driver is a new one at each step."""
+    hurries: bool = False
+    """What the driver's last step gave."""
     _driver: Driver | None = None
 
     def step(self) -> None:
@@ -528,7 +530,7 @@ class Server:
             if self._driver is None or self.rebuilt:
                 ledger = cast("Ledger", Fused(self.machine.ledger, self.fuse))
                 self._driver = Driver(ledger, cast("Any", Fused(self.machine, self.fuse)), self.machine.clock)
-            self._driver.step()
+            self.hurries = self._driver.step()
         except ServerDied:
             self._driver = None
             self.machine.chores.clear()

@@ -22,7 +22,7 @@ from penstock.control.supervising.launching import Launcher
 from penstock.control.supervising.presence import Presence
 from penstock.control.supervising.processes import Ended
 from penstock.control.supervising.standing import is_leader
-from penstock.control.supervising.supervisor import Supervisor
+from penstock.control.supervising.supervisor import Duty, Supervisor
 from penstock.errors import Fenced, FlowBusy
 from penstock.ledger import EpochPlan, EpochRecord, Ledger, Member, Takeover, open_ledger
 
@@ -136,9 +136,10 @@ class World:
         self.machine = Machine()
         self.lines: list[str] = []
         self.fails: Mapping[str, Any] | None = None
-        self.server = self._new_server()
+        self.server = self.new_server()
 
-    def _new_server(self) -> Supervisor:
+    def new_server(self, *, duties: Sequence[Duty] = ()) -> Supervisor:
+        """Another server, which knows nothing."""
         launcher = Launcher(self.machine, self.clock, folder=self.environment.folder, root=self.environment.root)
         crew = Crew(
             self.ledger,
@@ -156,13 +157,14 @@ class World:
             launcher,
             clock=self.clock,
             settings=self.settings,
+            duties=duties,
             tell=lambda flow, line: self.lines.append(f"{flow} {line}"),
         )
 
     def restart_server(self) -> None:
         """The server is killed, and another one comes."""
         self.machine.server_dies()
-        self.server = self._new_server()
+        self.server = self.new_server()
 
     def pass_time(self, seconds: float = 0.2, *, steps: int = 1) -> None:
         """Let the processes act, then the server look, and time pass."""

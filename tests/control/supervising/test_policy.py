@@ -179,6 +179,15 @@ def test_the_supervisors_own_kills_are_known() -> None:
     assert (aborted.outcome, aborted.message) == (Outcome.MEMORY, "memory allocation of 9 bytes failed")
 
 
+def test_a_dump_says_that_an_epoch_was_under_way() -> None:
+    """What was told last is up to a second old: between two epochs, when the process died in one."""
+    idle = replace(MEMBER, facts={**MEMBER.facts, "epoch_since_us": None})
+    crashed = end_of(idle, -6, last_epoch=11, now_us=NOW, wish_us=7, log_tail=DUMP)
+    silent = end_of(idle, -6, last_epoch=11, now_us=NOW, wish_us=7)
+
+    assert (crashed.working, silent.working) == (True, False)
+
+
 def test_a_dump_tells_the_authors_line() -> None:
     """Of the thread that crashed, the innermost line that is nobody's library."""
     crashed = end_of(MEMBER, -6, last_epoch=11, now_us=NOW, wish_us=7, log_tail=DUMP)

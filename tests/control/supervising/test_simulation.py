@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from penstock.clock import ManualClock, seeded
-from penstock.control import CatchUp, Schedule, Wisher
-from penstock.ledger import Deployment, Desired, Want
+from penstock.control import CatchUp, Crew, Schedule, Wisher
+from penstock.errors import ConfigError
+from penstock.ledger import Deployment, Desired, VersionFacts, Want
 from tests.control.supervising.simulated import World, misfortune, world
 
 
@@ -87,6 +89,102 @@ def test_a_clock_that_jumps_kills_nobody(tmp_path: Path) -> None:
         here.pass_time(0, steps=5)
 
         assert [member.id for member in here.leaders()] == [leader.id]
+
+
+def test_who_says_that_it_failed_is_waited_for(tmp_path: Path) -> None:
+    """How it ended is known when its process has: no second one is started beside it, until it takes too long."""
+    with world(tmp_path) as here:
+        wisher(here).start("orders", version="")
+        here.pass_time(steps=5)
+        (leader,) = here.leaders()
+        process = here.process_of(leader)
+        process.frozen = True
+        here.ledger.tell("orders", leader.id, {**process.facts, "role": "failed", "state": "failed"})
+        here.pass_time(steps=10)
+        assert [member.id for member in here.ledger.members()] == [leader.id]
+        here.pass_time(1.0, steps=6)
+        assert [member.id for member in here.ledger.members()] != [leader.id]
+
+
+@pytest.mark.parametrize(("lag", "leads"), [(100, True), (101, False)])
+def test_a_standby_that_is_a_little_behind_takes_over(tmp_path: Path, *, lag: int, leads: bool) -> None:
+    """It has the state, and gets there sooner than who would load it; one that is far behind does not."""
+    with world(tmp_path) as here:
+        wisher(here).start("orders", version="", options={"standby": True})
+        here.pass_time(steps=10)
+        (leader,) = here.leaders()
+        (standby,) = (member for member in here.ledger.members() if member.id != leader.id)
+        behind = here.process_of(standby)
+        behind.frozen = True
+        here.ledger.tell("orders", standby.id, {**behind.facts, "state": "catching-up", "lag": lag})
+        here.process_of(leader).code = -9
+        here.pass_time()
+
+        assert (here.ledger.wish_of("orders", standby.id)["role"] == "lead") is leads
+        assert (len(here.ledger.members()) == 1) is leads
+
+
+def test_a_resume_at_a_cut_is_no_other_versions_start(tmp_path: Path) -> None:
+    """The new version leads, the wish still says the old one: a deployment settles that; without one it is refused."""
+    with world(tmp_path) as here:
+        wisher(here).start("orders", version="")
+        here.pass_time(steps=5)
+        for version in ("v0", "v1"):
+            here.ledger.operations.add_version(VersionFacts("orders", version, {"id": version}))
+        known = here.ledger.operations.desired("orders")
+        assert known is not None
+        here.ledger.operations.desire(replace(known, version="v0", want=Want.PAUSED, changed_us=0))
+        with pytest.raises(ConfigError, match="has the state of version"):
+            wisher(here).resume("orders")
+        here.ledger.operations.begin_deployment(Deployment("d", "orders", "deploy", "v0", "v1", []))
+        assert wisher(here).resume("orders").want is Want.RUNNING
+
+
+def test_two_who_say_something_at_once_are_both_heard(tmp_path: Path) -> None:
+    """A deployment notes its version between somebody's look and word: the pause holds, and so does the version."""
+    with world(tmp_path) as here:
+        person = wisher(here)
+        person.start("orders", version="")
+        operations = here.ledger.operations
+        meant: list[Desired] = []
+        said = operations.desire
+
+        def interrupted(desired: Desired, *, over: int | None = None) -> bool:
+            if not meant:
+                meant.append(desired)
+                known = operations.desired("orders")
+                assert known is not None
+                said(replace(known, version="v9", changed_us=known.changed_us + 1))
+            return said(desired, over=over)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(operations, "desire", interrupted)
+            person.pause("orders")
+        found = operations.desired("orders")
+        assert found is not None
+        assert (found.want, found.version) == (Want.PAUSED, "v9")
+
+
+def test_no_spare_is_warmed_while_a_duty_hurries(tmp_path: Path) -> None:
+    """Importing takes a core; once nobody hurries there is a spare again."""
+    with world(tmp_path) as here:
+        hurry = Hurry()
+        here.server = here.new_server(duties=[hurry])
+        here.pass_time(steps=3)
+        assert not here.machine.all
+        hurry.hurries = False
+        here.pass_time()
+        assert len(here.machine.all) == 1
+
+
+class Hurry:
+    """A duty that hurries until it is told otherwise."""
+
+    hurries = True
+
+    def step(self, _: Crew) -> bool:
+        """Say so."""
+        return self.hurries
 
 
 def test_failures_wait_ever_longer(tmp_path: Path) -> None:

@@ -61,6 +61,21 @@ def test_a_warm_spare_becomes_the_process(tmp_path: Path) -> None:
         assert "lead" in log.read_text()
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not weigh sessions")
+def test_who_leads_weighs_most(tmp_path: Path) -> None:
+    """A spare that nobody waits for has the least weight, who leads and who stands by for it the full one."""
+
+    def nice(pid: int) -> str:
+        return Path(f"/proc/{pid}/autogroup").read_text().split()[-1]
+
+    with served(tmp_path) as here:
+        spare = until(lambda: here.server.spares)[0]
+        assert nice(spare) == "19"
+        here.start(standby=True)
+        leader, standby = here.leader(), here.standby()
+        until(lambda: (nice(leader.pid), nice(standby.pid)) == ("0", "0"))
+
+
 def test_a_standby_takes_over(tmp_path: Path) -> None:
     """The follower that was ready leads, and a new one follows it; no epoch is missing or twice."""
     with served(tmp_path) as here:

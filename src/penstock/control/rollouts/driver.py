@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from penstock.clock import Clock
@@ -38,7 +37,7 @@ from penstock.control.rollouts.stages import (
 )
 from penstock.control.rollouts.world import World
 from penstock.errors import LedgerError, PenstockError
-from penstock.ledger import Deployment, DeploymentStatus, Event, Ledger, Want
+from penstock.ledger import Deployment, DeploymentStatus, Event, Ledger
 
 __all__ = ["RELEASE", "Driver"]
 
@@ -194,12 +193,7 @@ class Driver:
         body = {name: written.get(name) for name in ("deployment", "kind", "status", "why", "leads", "new_version")}
         operations.note(Event("deployment-ended", h.flow, body, who=h.deployment.who))
         if status is DeploymentStatus.FAILED and h.stage(Start) is not None:
-            known = h.desired()
-            if known is not None and known.want is Want.RUNNING:
-                why = f"{h.deployment.kind} {h.deployment.id} failed"
-                changed_us = max(h.now_us, known.changed_us + 1)
-                stopped = replace(known, want=Want.STOPPED, who=h.deployment.who, why=why, changed_us=changed_us)
-                operations.desire(stopped)
+            h.give_up()
 
 
 def _withdrawn(h: Handover) -> Stop | None:

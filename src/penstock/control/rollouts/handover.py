@@ -5,7 +5,7 @@ Nothing here outlives a step but what is written to the ledger; `Memory` only sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -287,18 +287,34 @@ class Handover:
 
     def desire(self, version: str) -> None:
         """From now on this version is the one to be started; said only where it is not so already."""
-        known = self.desired()
-        deployment = self.deployment
-        why = f"{deployment.kind} {deployment.id}"
-        if known is None:
-            self.ledger.operations.desire(Desired(self.flow, Want.RUNNING, version, who=deployment.who, why=why))
-        elif known.version != version:
-            self.ledger.operations.desire(replace(known, version=version, who=deployment.who, why=why, changed_us=0))
+        first = Desired(self.flow, Want.RUNNING, version)
+        self._change_wish(lambda known: first if known is None else replace(known, version=version))
+
+    def give_up(self) -> None:
+        """The flow should not run any more: it can't."""
+        self._change_wish(lambda known: _stopped(known) if known is not None and known.want is Want.RUNNING else known)
+
+    def _change_wish(self, change: Callable[[Desired | None], Desired | None]) -> None:
+        """Say as this deployment what `change` makes of what should be, whatever others say at the same moment."""
+        deployment, done = self.deployment, False
+        while not done:
+            known = self.desired()
+            wanted = change(known)
+            if wanted is None or wanted == known:
+                return
+            over = 0 if known is None else known.changed_us
+            why = f"{deployment.kind} {deployment.id}"
+            said = replace(wanted, who=deployment.who, why=why, changed_us=max(self.now_us, over + 1))
+            done = self.ledger.operations.desire(said, over=over)
 
     def is_to_rest(self) -> Desired | None:
         """The wish that the flow should not run, where there is one."""
         known = self.desired()
         return known if known is not None and known.want in (Want.STOPPED, Want.DRAINED) else None
+
+
+def _stopped(known: Desired) -> Desired:
+    return replace(known, want=Want.STOPPED)
 
 
 def failed(error: PenstockError) -> Stop:

@@ -9,10 +9,9 @@ import typer
 
 from penstock.clock import SystemClock
 from penstock.control import Environment, flow_samples, read_ledger
-from penstock.errors import ConfigError, did_you_mean
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, ProjectFolder
 from penstock.interfaces.cli.screen import NUMBER, TEXT, fitting_table, print_json, screen
-from penstock.interfaces.cli.steering import flow_named, known_here
+from penstock.interfaces.cli.steering import ran_here
 from penstock.observe import MetricValue, TotalsByFlow, metric_values
 
 __all__ = ["command"]
@@ -32,19 +31,13 @@ def command(
     Rows, epochs, time, backlog, freshness: read from the ledger, so no server has to run. `--json` has the buckets of
     histograms, and the states that a flow is not in, too.
     """
-    name, environment = flow_named(flow or "", project, env)
-    known = known_here(environment)
-    if flow is not None and name not in known:
-        raise ConfigError(
-            f"the flow {name!r} never ran in environment {env!r}.{did_you_mean(name, known)}",
-            hint=f"flows that did: {', '.join(known)}" if known else f"penstock start {name}",
-        )
-    found = _values(environment, None if flow is None else name)
+    name, environment = ran_here(flow, project, env)
+    found = _values(environment, name)
     if as_json:
         print_json({"env": env, "metrics": [value.as_dict() for value in found]})
         return
     out = screen()
-    rows = [_row(value) for value in found if not (value.name.endswith("_bucket") or "state" in value.labels)]
+    rows = [_row(value) for value in found if not (value.name.endswith("_bucket") or _is_no_state(value))]
     if not rows:
         out.print(f"no flow ever ran in {env}", markup=False)
         return
@@ -57,6 +50,11 @@ def _values(environment: Environment, flow: str | None) -> list[MetricValue]:
             return []
         samples = flow_samples(ledger, environment, SystemClock(), TotalsByFlow(ledger), flow=flow)
     return metric_values(environment.name, samples)
+
+
+def _is_no_state(value: MetricValue) -> bool:
+    """Whether it is one of the states that a flow is not in."""
+    return "state" in value.labels and not value.value
 
 
 def _row(value: MetricValue) -> tuple[str, ...]:

@@ -14,10 +14,9 @@ from rich.text import Text
 
 from penstock.clock import Clock, SystemClock
 from penstock.control import Environment, FlowStatus, flow_statuses, living_server, read_ledger
-from penstock.errors import ConfigError, did_you_mean
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, ProjectFolder
 from penstock.interfaces.cli.screen import NUMBER, TEXT, age_text, count_text, print_json, screen, table, time_text
-from penstock.interfaces.cli.steering import flow_named, known_here
+from penstock.interfaces.cli.steering import ran_here
 
 __all__ = ["command"]
 
@@ -34,14 +33,8 @@ def command(
     project: ProjectFolder = Path(),
 ) -> None:
     """Tell what flows should do, what they do, and what is wrong."""
-    name, environment = flow_named(flow or "", project, env)
-    known = known_here(environment)
-    if flow is not None and name not in known:
-        raise ConfigError(
-            f"the flow {name!r} never ran in environment {env!r}.{did_you_mean(name, known)}",
-            hint=f"flows that did: {', '.join(known)}" if known else f"penstock start {name}",
-        )
-    look = _Look(environment, None if flow is None else name)
+    name, environment = ran_here(flow, project, env)
+    look = _Look(environment, name)
     if as_json:
         look.print_json(every_s=_WATCH_EVERY_S if watch else None)
     elif not watch:

@@ -29,7 +29,7 @@ from penstock.errors import ConfigError, PenstockError, did_you_mean
 from penstock.interfaces.cli.screen import screen
 from penstock.ledger import Ledger
 
-__all__ = ["NoWait", "Steering", "Timeout", "Why", "flow_named", "follow", "known_here", "steering"]
+__all__ = ["NoWait", "Steering", "Timeout", "Why", "flow_named", "follow", "known_here", "ran_here", "steering"]
 
 Timeout: TypeAlias = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait until it is so.")
@@ -62,6 +62,21 @@ def flow_named(asked: str, folder: Path, environment_name: str) -> tuple[str, En
     return names[0], target.project.environment(environment_name)
 
 
+def ran_here(asked: str | None, folder: Path, environment_name: str) -> tuple[str | None, Environment]:
+    """The flow that a person named, if any, and the environment. Raises ConfigError where it never ran there."""
+    flow, environment = flow_named(asked or "", folder, environment_name)
+    if asked is None:
+        return None, environment
+    known = known_here(environment)
+    if flow not in known:
+        raise ConfigError(
+            f"the flow {flow!r} never ran in environment {environment_name!r}.{did_you_mean(flow, known)}",
+            state_left="nothing was changed",
+            hint=f"flows that did: {', '.join(known)}" if known else f"penstock start {flow}",
+        )
+    return flow, environment
+
+
 def known_here(environment: Environment) -> list[str]:
     """The names of the flows that ran in an environment or are wished to."""
     with read_ledger(environment) as ledger:
@@ -74,13 +89,8 @@ def known_here(environment: Environment) -> list[str]:
 def steering(asked: str, folder: Path, env: str, *, why: str = "", new: bool = False) -> Iterator[Steering]:
     """Open the ledger for a flow. Raises ConfigError where nobody knows it, unless it may be `new`."""
     flow, environment = flow_named(asked, folder, env)
-    known = [] if new else known_here(environment)
-    if not new and flow not in known:
-        raise ConfigError(
-            f"the flow {flow!r} never ran in environment {env!r}.{did_you_mean(flow, known)}",
-            state_left="nothing was changed",
-            hint=f"flows that did: {', '.join(known)}" if known else f"penstock start {flow}",
-        )
+    if not new:
+        ran_here(asked, folder, env)
     clock = SystemClock()
     with opened_ledger(environment, clock) as ledger:
         yield Steering(flow, environment, ledger, clock, Wisher(ledger, environment, clock, why=why))

@@ -11,13 +11,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from penstock.ledger import LAST_TIME_US
 from penstock.observe.metrics.totals import FlowTotals
 from penstock.observe.metrics.vocabulary import EPOCH_BUCKETS_S, METRICS, STATES, MetricDefinition, MetricType
 
 __all__ = ["FlowSample", "MetricValue", "metric_values", "render_metrics"]
-
-_NEVER_US = 253_402_300_800_000_000
-"""The year 10000. A watermark at the end of time, after the end of the input, is no time."""
 
 Values: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
 
@@ -40,8 +38,8 @@ class FlowSample:
 
     @property
     def finite_watermark_us(self) -> int | None:
-        """The watermark, where it is a time."""
-        return None if self.watermark_us is None or self.watermark_us >= _NEVER_US else self.watermark_us
+        """The watermark, where it is a time: after the end of the input it is at the end of all times."""
+        return None if self.watermark_us is None or self.watermark_us >= LAST_TIME_US else self.watermark_us
 
     @property
     def age_s(self) -> float | None:
