@@ -13,8 +13,13 @@ import pytest
 from penstock.clock import SystemClock
 from penstock.control import bundles, find_flow, load_flow, make_bundle, opened_ledger, prepare, project_for, run_here
 from penstock.control.rollouts.chores import Chores, answered
+from penstock.control.rollouts.machine import Machine
+from penstock.control.supervising.crew import Code, Crew
+from penstock.control.supervising.launching import Launcher
+from penstock.control.supervising.processes import SystemProcesses
 from penstock.engine import RunOptions, SpillReader
 from penstock.errors import ConfigError
+from tests.control.supervising.serving import until
 
 FLOW = '''
 """Numbers, kept in one table and told to the console."""
@@ -41,6 +46,36 @@ def kept(tmp_path: Path) -> Path:
         make_bundle(prepared, ledger=ledger)
     run_here(prepared, options=RunOptions(until_drained=True))
     return tmp_path
+
+
+def test_a_check_waits_for_its_packages_and_the_server_does_not(kept: Path) -> None:
+    """While they are being installed there is no answer yet; then it comes. What can't be installed is an error."""
+    environment = project_for(kept).environment("dev")
+    asked = job(kept, "check")
+    waits = ConfigError("the packages are being installed")
+    waits.heals = True
+    answers: list[Code | ConfigError] = [waits, waits, Code(kept)]
+
+    def find(_flow: str, _version: str) -> Code:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, ConfigError):
+            raise answer
+        return answer
+
+    with opened_ledger(environment) as ledger:
+        processes = SystemProcesses()
+        launcher = Launcher(processes, CLOCK, folder=environment.folder, root=kept)
+        crew = Crew(ledger, environment, clock=CLOCK, processes=processes, launcher=launcher, find=find)
+        machine = Machine(crew, environment)
+        assert machine.chore("k", asked) is None
+        assert machine.chore("k", asked) is None
+        found = until(lambda: machine.chore("k", asked))
+        assert found["ok"], found
+        answers[:] = [ConfigError("there is no such package")]
+        with pytest.raises(ConfigError, match="no such package"):
+            machine.chore("other", asked)
+        machine.close()
+        processes.close()
 
 
 def job(root: Path, kind: str, **given: Any) -> dict[str, Any]:

@@ -41,10 +41,12 @@ class _Versions:
         bundle = bundle_of(self._environment, flow, version)
         if bundle.lock is None:
             return Code(self._environment.root)
-        found = self._pythons.get(version) or self._makers.submit(python_of, bundle)
+        known = self._pythons.get(version)
+        found = known or self._makers.submit(python_of, bundle)
         self._pythons[version] = found
         try:
-            python = found.result(_PYTHON_PATIENCE_S)
+            # What is installed already is there in a moment; nobody waits twice for what is not.
+            python = found.result(_PYTHON_PATIENCE_S if known is None else 0.0)
         except TimeoutError:
             waits = ConfigError(f"the packages of version {version} are being installed", flow=flow)
             waits.heals = True
