@@ -45,6 +45,8 @@ RELEASE = "release"
 """The name of the stage that cleans up after what did not come to its end; no plan has it."""
 STAGES_A_STEP = 8
 HURRY_S = 60.0
+CALM_S = 3.0
+"""After a cut who leads works off what piled up."""
 _PATIENT = frozenset({Approve.name, Watch.name, Retire.name, Receipt.name})
 
 HANDLERS: Mapping[str, Callable[[Handover, Any], Outcome]] = {
@@ -76,15 +78,15 @@ class Driver:
         self._world = world
         self._clock = clock
         self._memories: dict[str, Memory] = {}
+        self._hurried_s = -CALM_S
 
     def step(self) -> bool:
         """Do the next deeds of each running deployment. Raises LedgerError.
 
         A stage that is done is followed by the next one at once; one that has to wait is looked at again by the next
-        step. Gives whether a handover began a moment ago and may come to its cut soon: what can wait should.
+        step. Gives whether a cut may come soon, or came a moment ago: what can wait should.
         """
         running = self._ledger.operations.deployments(running=True)
-        hurries = False
         for deployment in running:
             found: Deployment | None = deployment
             for _ in range(STAGES_A_STEP):
@@ -93,14 +95,18 @@ class Driver:
                 found = self._ledger.operations.deployment(deployment.id)
                 if found is not None and found.status is not DeploymentStatus.RUNNING:
                     break
-            hurries = hurries or (found is not None and self._hurries(found))
+            if found is not None and self._hurries(found):
+                self._hurried_s = self._clock.stopwatch_s()
         known = {deployment.id for deployment in running}
         self._memories = {name: memory for name, memory in self._memories.items() if name in known}
-        return hurries
+        return self._clock.stopwatch_s() - self._hurried_s < CALM_S
 
     def _hurries(self, deployment: Deployment) -> bool:
-        is_young = self._clock.now_us() - deployment.made_us < HURRY_S * 1e6
-        return is_young and deployment.status is DeploymentStatus.RUNNING and deployment.stage not in _PATIENT
+        """Whether it is in a stage that leads to a cut, and not for long: a shadow may take hours."""
+        if deployment.status is not DeploymentStatus.RUNNING or deployment.stage in _PATIENT:
+            return False
+        since_us = deployment.facts.get(deployment.stage, {}).get("began_us", deployment.made_us)
+        return bool(self._clock.now_us() - since_us < HURRY_S * 1e6)
 
     def _advance(self, deployment: Deployment) -> bool:
         """Do one deed; gives whether another may follow at once."""
