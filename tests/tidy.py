@@ -207,8 +207,8 @@ def doors_hide_modules(file: PythonFile) -> Iterator[Finding]:
         parts = module.split(".")
         if len(parts) != 2 or parts[0] != "penstock" or parts[1] == file.room:
             continue
-        door = PACKAGE / parts[1] / "__init__.py"
-        shown = _all_of(door) if door.exists() else frozenset()
+        doors = (PACKAGE / parts[1] / "__init__.pyi", PACKAGE / parts[1] / "__init__.py")
+        shown = next((_all_of(door) for door in doors if door.exists()), frozenset())
         for name in names:
             if name not in shown and _is_module(parts[1], name):
                 yield Finding(file.path, line, f"{name} is a module inside {parts[1]}: let the door give what you need")

@@ -1,36 +1,7 @@
 """The VOCABULARY of what is seen of flows: their metrics, log entries, and the filters that ask for these."""
 
-from penstock.observe.entries import LOG_COLUMNS, SEVERITIES, ColumnType, LogColumn, log_schema
-from penstock.observe.filters import Condition, compile_filter
-from penstock.observe.metrics import (
-    METRICS,
-    FlowSample,
-    FlowTotals,
-    MetricDefinition,
-    MetricType,
-    MetricValue,
-    TotalsByFlow,
-    metric_values,
-    metrics_page,
-    render_metrics,
-)
+import lazy_loader
 
-__all__ = [
-    "LOG_COLUMNS",
-    "METRICS",
-    "SEVERITIES",
-    "ColumnType",
-    "Condition",
-    "FlowSample",
-    "FlowTotals",
-    "LogColumn",
-    "MetricDefinition",
-    "MetricType",
-    "MetricValue",
-    "TotalsByFlow",
-    "compile_filter",
-    "log_schema",
-    "metric_values",
-    "metrics_page",
-    "render_metrics",
-]
+# The names are in `__init__.pyi`. Each loads its module when it is first used: a process that runs one flow starts
+# without what only servers and commands need.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
