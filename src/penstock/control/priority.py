@@ -9,14 +9,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["FULL", "LEAST", "READYING", "weigh"]
+__all__ = ["FULL", "LEAST", "READYING", "weigh", "weight_of_age"]
 
 FULL = 0
 """For who leads, or may be asked to at any moment."""
 READYING = 10
 """For who loads a state and catches up: about a tenth of the weight of who leads, and all that that one leaves."""
 LEAST = 19
-"""For what has time: the lowest weight that there is. A spare that imports, a chore."""
+"""For what has time: the lowest weight that there is. A spare that imports, a chore in its first moments."""
+
+_LEAST_S, _READYING_S = 3.0, 10.0
+
+
+def weight_of_age(age_s: float) -> int:
+    """The nice value of something that somebody waits for, by how long it has taken: on a machine that is busy all the
+    time the lowest weight is next to nothing, and nobody waits for ever.
+    """
+    return LEAST if age_s < _LEAST_S else READYING if age_s < _READYING_S else FULL
 
 
 def weigh(nice: int, pid: int | None = None) -> bool:

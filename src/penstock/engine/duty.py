@@ -248,6 +248,7 @@ class Duty:
         elif not self._is_ready:
             self._computation.assembly.prepare()
             self._is_ready = True
+            self._is_weighed = False  # the server may have given it more meanwhile
             self._enter("following", "ready")
         else:
             self._enter("following", "ready")

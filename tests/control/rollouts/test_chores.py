@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from penstock.clock import SystemClock
+from penstock.clock import ManualClock, SystemClock
 from penstock.control import bundles, find_flow, load_flow, make_bundle, opened_ledger, prepare, project_for, run_here
 from penstock.control.rollouts.chores import Chores, answered
 from penstock.control.rollouts.machine import Machine
@@ -87,7 +87,7 @@ def job(root: Path, kind: str, **given: Any) -> dict[str, Any]:
 
 def asked(folder: Path, one: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer of a real process."""
-    chores = Chores(folder / "chores")
+    chores = Chores(folder / "chores", SystemClock())
     try:
         while (answer := chores.ask("it", one)) is None:
             CLOCK.sleep(0.02)
@@ -189,7 +189,25 @@ def test_a_replay_whose_rows_are_gone_writes_nothing(kept: Path) -> None:
 
 def test_a_process_that_can_not_be_started_is_an_error(tmp_path: Path) -> None:
     """No server waits for it."""
-    chores = Chores(tmp_path / "chores")
+    chores = Chores(tmp_path / "chores", SystemClock())
     with pytest.raises(ConfigError, match="no process can be started"):
         chores.ask("it", {"project_root": str(tmp_path)}, python=str(tmp_path / "no-python"))
     chores.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not weigh sessions")
+def test_a_chore_that_takes_long_gets_its_share(tmp_path: Path) -> None:
+    """It has the least weight at first, a tenth after three seconds, the full one after ten: nobody waits for ever."""
+    clock = ManualClock()
+    chores = Chores(tmp_path / "chores", clock)
+    sleeper = tmp_path / "python"
+    sleeper.write_text("#!/bin/sh\necho $$ > pid\nexec sleep 60\n")
+    sleeper.chmod(0o755)
+    weights = []
+    for seconds in (0, 2, 2, 7):
+        clock.sleep(seconds)
+        assert chores.ask("it", {"project_root": str(tmp_path)}, python=str(sleeper)) is None
+        pid = until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+        weights.append(Path(f"/proc/{pid}/autogroup").read_text().split()[-1])
+    chores.close()
+    assert weights == ["19", "19", "10", "0"]

@@ -58,6 +58,7 @@ class Machine:
         self.all: dict[int, Process] = {}
         self.children: set[int] = set()
         self.watched: set[int] = set()
+        self.nice: dict[int, int] = {}
 
     def spawn(self, command: Sequence[str], *, log: Path, folder: Path, variables: Mapping[str, str]) -> int:
         """A new process that waits for its job."""
@@ -94,7 +95,8 @@ class Machine:
         self.watched.discard(pid)
 
     def weigh(self, pid: int, nice: int) -> None:
-        """Nothing here is quick or slow."""
+        """Nothing here is quick or slow; what was said is kept."""
+        self.nice[pid] = nice
 
     def ended(self) -> Sequence[Ended]:
         """Those that have ended; the code of a child only."""

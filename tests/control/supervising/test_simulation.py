@@ -124,6 +124,26 @@ def test_a_standby_that_is_a_little_behind_takes_over(tmp_path: Path, *, lag: in
         assert (len(here.ledger.members()) == 1) is leads
 
 
+def test_a_follower_that_is_long_in_getting_ready_gets_its_share(tmp_path: Path) -> None:
+    """On a machine that is busy all the time a tenth may be too little; after ten seconds it has the full weight."""
+    with world(tmp_path) as here:
+        wisher(here).start("orders", version="", options={"standby": True})
+        here.pass_time(steps=10)
+        (leader,) = here.leaders()
+        (standby,) = (member for member in here.ledger.members() if member.id != leader.id)
+        behind = here.process_of(standby)
+        behind.frozen = True
+        weights = []
+        for state, seconds in (("catching-up", 9.0), ("catching-up", 2.0), ("ready", 0.0), ("catching-up", 9.0)):
+            here.ledger.tell("orders", standby.id, {**behind.facts, "state": state, "beat_us": here.clock.now_us()})
+            here.pass_time(0.1)
+            here.machine.nice[behind.pid] = 10
+            here.pass_time(seconds)
+            here.pass_time(0.0)
+            weights.append(here.machine.nice[behind.pid])
+        assert weights == [10, 0, 10, 10]
+
+
 def test_a_resume_at_a_cut_is_no_other_versions_start(tmp_path: Path) -> None:
     """The new version leads, the wish still says the old one: a deployment settles that; without one it is refused."""
     with world(tmp_path) as here:

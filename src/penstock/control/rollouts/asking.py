@@ -282,7 +282,7 @@ class Asker:
         python = None
         if job["version"]:
             python = str(python_of(bundle_of(self._environment, flow, version)))
-        chores = Chores(self._environment.folder / "chores")
+        chores = Chores(self._environment.folder / "chores", self._clock)
         try:
             while True:
                 answer = chores.ask("check", job, python=python)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock.clock import new_id
-from penstock.control.priority import LEAST, weigh
+from penstock.clock import Clock, new_id
+from penstock.control.priority import LEAST, READYING, weigh, weight_of_age
 from penstock.control.rollouts.checking import check
 from penstock.control.rollouts.replaying import write_into, write_parquet
 from penstock.errors import ConfigError, PenstockError
@@ -33,18 +33,21 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 _LINES = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Process:
     process: subprocess.Popen[bytes]
     answer: Path
     log: Path
+    begun_s: float
+    nice: int = LEAST
 
 
 class Chores:
     """The processes of one server's chores. `folder`: for their answers and what they say."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
+        self._clock = clock
         self._processes: dict[str, _Process] = {}
 
     def ask(self, key: str, job: Mapping[str, Any], *, python: str | None = None) -> Mapping[str, Any] | None:
@@ -55,6 +58,9 @@ class Chores:
             return None
         code = known.process.poll()
         if code is None:
+            nice = weight_of_age(self._clock.stopwatch_s() - known.begun_s)
+            if nice != known.nice and weigh(nice, known.process.pid):
+                known.nice = nice
             return None
         try:
             answer: dict[str, Any] = json.loads(known.answer.read_text(encoding="utf-8"))
@@ -104,7 +110,7 @@ class Chores:
         with contextlib.suppress(BrokenPipeError):  # it died at once: its log says why
             process.stdin.write(json.dumps(job).encode() + b"\n")
             process.stdin.close()
-        return _Process(process, answer, log)
+        return _Process(process, answer, log, self._clock.stopwatch_s())
 
 
 def _told(log: Path, code: int) -> str:
@@ -118,7 +124,7 @@ def _told(log: Path, code: int) -> str:
 
 def main() -> None:
     """Do the job of stdin."""
-    os.nice(LEAST)  # a chore has time; where sessions have no weights, processes have
+    os.nice(READYING)  # a chore has time; where sessions have no weights, processes have
     target = Path(sys.argv[1])
     line = sys.stdin.readline()
     if not line.strip():

@@ -31,7 +31,7 @@ class Machine:
     def __init__(self, crew: Crew, environment: Environment) -> None:
         self._crew = crew
         self._environment = environment
-        self._chores = Chores(environment.folder / "chores")
+        self._chores = Chores(environment.folder / "chores", crew.clock)
 
     @property
     def _ledger(self) -> Ledger:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from penstock.clock import Clock, new_id
+from penstock.control.priority import FULL
 from penstock.control.project import Environment
 from penstock.control.supervising.ends import EXIT_KEY, End, Outcome, end_of, read_end
 from penstock.control.supervising.launching import LOG, Launcher, log_tail
@@ -203,6 +204,11 @@ class Crew:
     def memory_bytes(self, member: Member) -> int | None:
         """How much memory a member of this machine has in use."""
         return self._processes.memory_bytes(member.pid) if self.is_watched(member) else None
+
+    def hurry_member(self, member: Member) -> None:
+        """Give a member of this machine the full weight; it takes less again by itself, once it is ready."""
+        if self.is_watched(member):
+            self._processes.weigh(member.pid, FULL)
 
     def is_watched(self, member: Member) -> bool:
         """Whether its end will be told to this server by the operating system."""

@@ -19,6 +19,8 @@ from penstock.ledger import Member
 __all__ = ["Limits", "Watchdog", "limits_of"]
 
 _LOGS_EVERY_S = 10.0
+_PATIENT_S = 10.0
+_UNREADY = frozenset({"loading", "catching-up"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Watchdog:
         self._remote_s = remote_s
         self._since: dict[tuple[str, str], tuple[Any, float]] = {}
         self._logs_s = 0.0
+        self._hurried: set[str] = set()
 
     def look(self, member: Member, limits: Limits) -> End | None:
         """Do what has to be done about a member; gives its end where it is given up."""
@@ -66,6 +69,7 @@ class Watchdog:
         silent_s = self._same_for_s(member, "beat", facts.get("beat_us") or "none yet")
         patience_s = limits.hang_after_s if facts.get("beat_us") else limits.start_after_s
         stopping_s = self._same_for_s(member, "stop", member.wish.get("role") == "stop" or None)
+        self._hurry(member)
         used = self._crew.memory_bytes(member) if limits.memory_bytes is not None else None
         if used is not None and limits.memory_bytes is not None and used > limits.memory_bytes:
             why = f"{used / 1e9:.2f} GB in use, the limit is {limits.memory_bytes / 1e9:.2f} GB"
@@ -83,12 +87,22 @@ class Watchdog:
         """Forget what is known of members that are gone; look after the logs of those that are there, now and then."""
         known = {member.id for member in members}
         self._since = {key: seen for key, seen in self._since.items() if key[0] in known}
+        self._hurried &= known
         now_s = self._clock.stopwatch_s()
         if now_s - self._logs_s > _LOGS_EVERY_S:
             self._logs_s = now_s
             for member in members:
                 if self._crew.is_here(member):
                     rotate_log(self._crew.log_of(member.flow, member.id))
+
+    def _hurry(self, member: Member) -> None:
+        """Give one that gets ready its full share, where it takes long: on a busy machine a tenth may be too little."""
+        unready = member.facts.get("state") in _UNREADY or None
+        if self._same_for_s(member, "unready", unready) <= _PATIENT_S:
+            self._hurried.discard(member.id)
+        elif member.id not in self._hurried:
+            self._hurried.add(member.id)
+            self._crew.hurry_member(member)
 
     def _same_for_s(self, member: Member, what: str, value: Any) -> float:
         """How long a value has been the same, as far as was seen; 0 for None."""
