@@ -112,7 +112,7 @@ def test_a_kill_at_this_point_leaves_no_trace(
     assert read_back(story.folder, story.dsn) == expected[1]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(300)
 def test_kills_at_random_moments_leave_no_trace(
     make_crashes: MakeCrashes, expected: tuple[str, Mapping[str, object]]
 ) -> None:

@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -20,7 +22,7 @@ from penstock.control import is_there, living_server, load_project, read_ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 9_000
-LONGEST_S = 600
+LONGEST_S = 240
 pytestmark = pytest.mark.timeout(LONGEST_S + 60)
 
 
@@ -48,6 +50,16 @@ class Told:
 def command(folder: Path) -> list[str]:
     """The story in a folder."""
     return [sys.executable, "-m", "examples.flights.story", "--rows", str(ROWS), "--into", str(folder)]
+
+
+@contextmanager
+def telling(folder: Path) -> Iterator[Popen[str]]:
+    """The story while it is told; killed where a test does not see its end."""
+    with Popen(command(folder), cwd=ROOT, stdout=PIPE, stderr=subprocess.STDOUT, text=True) as story:
+        try:
+            yield story
+        finally:
+            story.kill()
 
 
 def nothing_runs(folder: Path) -> bool:
@@ -129,7 +141,7 @@ def test_nothing_is_left_running(told: Told) -> None:
 def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
     """Interrupted while the flow runs, it ends the server and the flow, and says so by its exit code."""
     folder = tmp_path / "flights"
-    with Popen(command(folder), cwd=ROOT, stdout=PIPE, stderr=subprocess.STDOUT, text=True) as story:
+    with telling(folder) as story:
         assert story.stdout is not None
         told = [next(line for line in story.stdout if "A small change" in line)]
         story.send_signal(signal.SIGINT)
@@ -144,7 +156,7 @@ def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
 def test_nothing_outlives_a_story_that_is_killed(tmp_path: Path) -> None:
     """After `kill -9` of the story its server stops the flow and ends, too."""
     folder = tmp_path / "flights"
-    with Popen(command(folder), cwd=ROOT, stdout=PIPE, stderr=subprocess.STDOUT, text=True) as story:
+    with telling(folder) as story:
         assert story.stdout is not None
         assert any("penstock start" in line for line in story.stdout)
         assert any("running" in line for line in story.stdout)

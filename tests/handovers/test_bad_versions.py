@@ -13,7 +13,7 @@ from tests.handovers.conftest import MakeScene
 from tests.handovers.oracle import check
 from tests.handovers.scene import FLOW, QUICK, Scene
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_211
 FORCED = replace(QUICK, force=True, why="the old rows are wrong")

@@ -11,7 +11,7 @@ from penstock.ledger import DeploymentStatus
 from tests.handovers.oracle import check
 from tests.handovers.scene import FLOW, Scene
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_213
 HOUR_US = 3_600_000_000

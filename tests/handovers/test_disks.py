@@ -17,7 +17,7 @@ from tests.handovers.conftest import MakeScene
 from tests.handovers.oracle import check
 from tests.handovers.scene import FLOW, QUICK, Scene, kill, until
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_209
 ENDLESS = replace(QUICK, shadow_epochs=100_000)

@@ -8,7 +8,7 @@ from penstock.ledger import DeploymentStatus
 from tests.handovers.oracle import check
 from tests.handovers.scene import Scene, kill, until
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_201
 MOMENTS = ("verdict", "hold", "savepoint", "gate", "approve", "retire")

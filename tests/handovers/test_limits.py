@@ -12,7 +12,7 @@ from tests.handovers.oracle import check
 from tests.handovers.rows import POISON_EVERY
 from tests.handovers.scene import FLOW, Scene, until
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_212
 HANG_AFTER_S = 3.0

@@ -12,7 +12,7 @@ from tests.handovers.conftest import MakeScene
 from tests.handovers.oracle import assert_accounted_for, assert_gapless
 from tests.handovers.scene import FLOW, QUICK, Scene
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_208
 FORCED = replace(QUICK, shadow_epochs=0, watch_s=0.0, force=True, why="to be undone")

@@ -12,7 +12,7 @@ from tests.handovers.conftest import MakeScene
 from tests.handovers.oracle import check
 from tests.handovers.scene import FLOW, Scene, kill, until
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_205
 KILLS = 8

@@ -11,7 +11,7 @@ from penstock.ledger import Deployment, DeploymentStatus
 from tests.handovers.oracle import check
 from tests.handovers.scene import QUICK, Scene
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_203
 SPARES = 0

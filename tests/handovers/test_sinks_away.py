@@ -15,7 +15,7 @@ from tests.handovers.conftest import MakeScene
 from tests.handovers.oracle import check
 from tests.handovers.scene import QUICK, Scene, until
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_207
 FORCED = replace(QUICK, shadow_epochs=0, watch_s=0.0, force=True, why="to be undone")

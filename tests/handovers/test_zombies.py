@@ -13,7 +13,7 @@ from penstock.ledger import DeploymentStatus, Member
 from tests.handovers.oracle import check
 from tests.handovers.scene import FLOW, QUICK, Scene, kill, until
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 SEED = 20_261_206
 LONG = replace(QUICK, shadow_epochs=0, watch_s=3_600.0)
