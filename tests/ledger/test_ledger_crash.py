@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import PoolProxiedConnection
 
-from penstock.clock import ManualClock, new_id, seeded
+from penstock.clock import ManualClock, SystemClock, new_id, seeded
 from penstock.errors import LedgerError
 from penstock.ledger import Ledger, Resume, SqlLedger, open_ledger
 from penstock.ledger.fence import locked_head
@@ -96,11 +96,12 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 def claim_beside(ledger: Ledger, frozen: subprocess.Popen[str]) -> Resume:
     """Claim the flow of a frozen process; where it froze with SQLite's write lock in its hands, freeze it again."""
-    for _ in range(50):
+    for tries in range(50):
         try:
             return ledger.claim(FLOW, version="v2", holder="test")
         except LedgerError:
             frozen.send_signal(signal.SIGCONT)
+            SystemClock().sleep(0.003 * tries)  # on a busy machine it needs a while to let go of the lock
             stop(frozen)
     raise AssertionError("the frozen process always holds the lock")
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from penstock.clock import ManualClock
 from penstock.control.rollouts.driver import CALM_S, HURRY_S
+from penstock.control.rollouts.handover import Handover, Memory
 from penstock.control.rollouts.plans import Deploy, Manner, Rollback
 from penstock.control.supervising.ends import Outcome
 from penstock.errors import FlowBusy
@@ -103,6 +105,23 @@ def test_a_deployment_hurries_until_after_its_cut_and_not_for_ever(build: Build)
     server, seen = Server(other), {}
     server.run(other.begin(Deploy(NEW), Manner(None, 2 * HURRY_S, watch_s=1.0)), each, steps=6_000)
     assert (seen["shadow"][0], seen["shadow"][-1]) == (True, False)
+
+
+def test_a_moment_that_was_noted_is_known_by_the_stopwatch(build: Build) -> None:
+    """A clock that is set between the note and the first look at it makes nobody late."""
+    machine, memory, set_by = build(), Memory(), [0]
+    machine.clock.__class__ = type("Set", (ManualClock,), {"now_us": lambda clock: clock._now_us + set_by[0]})
+    deployment = machine.ledger.operations.deployment(machine.begin(Deploy(NEW)))
+    assert deployment is not None
+    Handover(machine.ledger, machine, machine.clock, deployment, memory).note(
+        "catch-up", best_us=machine.clock.now_us()
+    )
+    set_by[0] = 5 * 3_600_000_000
+    machine.clock.sleep(2)
+    deployment = machine.ledger.operations.deployment(deployment.id)
+    assert deployment is not None
+    later = Handover(machine.ledger, machine, machine.clock, deployment, memory)
+    assert later.waited_s("catch-up", "best_us") == pytest.approx(2)
 
 
 def test_a_flow_that_never_ran_is_started(build: Build) -> None:

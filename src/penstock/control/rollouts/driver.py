@@ -175,6 +175,7 @@ class Driver:
         """The next stage, in one write with the end of the one before."""
         ended = {**h.fact(h.current), "ended_us": h.now_us}
         begun = {**h.fact(stage), "began_us": h.now_us, **({"why": why} if why else {})}
+        h.remember_times(stage, begun)
         facts: dict[str, Any] = {h.current: ended, stage: begun}
         if ending is not None:
             facts["ending"] = ending

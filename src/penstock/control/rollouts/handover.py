@@ -70,7 +70,7 @@ class Memory:
     noted_s: dict[str, float] = field(default_factory=dict)
     """When something was done last, by the stopwatch."""
     waits: dict[tuple[str, str], tuple[int, float, float]] = field(default_factory=dict)
-    """Of a moment in the facts: itself, how long ago it was when this server first saw it, and when that was."""
+    """Of a moment in the facts: itself, how long ago it was when this server first knew it, and when that was."""
 
 
 def leads(member: Member, standing: Standing | None) -> bool:
@@ -134,10 +134,17 @@ class Handover:
 
     def note(self, name: str, **values: Any) -> None:
         """Make facts durable: `values` are laid over those that are known under this name."""
+        self.remember_times(name, values)
         merged = {**self.fact(name), **values}
         if merged != self.fact(name):
             self.facts[name] = merged
             self.ledger.operations.advance_deployment(self.deployment.id, facts={name: merged})
+
+    def remember_times(self, name: str, values: Mapping[str, Any]) -> None:
+        """Know by the stopwatch too which of the facts under this name are of this moment, for `waited_s`."""
+        for key, value in values.items():
+            if key.endswith("_us") and value == self.now_us:
+                self.memory.waits[name, key] = (self.now_us, 0.0, self.now_s)
 
     def show(self, name: str, **values: Any) -> None:
         """Note how far something is, now and then: nothing may depend on it."""
