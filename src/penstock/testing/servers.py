@@ -23,7 +23,18 @@ from pathlib import Path
 from penstock.clock import Clock, SystemClock, new_id
 from penstock.errors import ConfigError, ConnectorError
 
-__all__ = ["NatsServer", "PostgresServer", "Server", "free_port", "nats", "postgres"]
+__all__ = [
+    "HOST",
+    "Account",
+    "NatsServer",
+    "PostgresServer",
+    "Server",
+    "free_port",
+    "nats",
+    "new_folder",
+    "postgres",
+    "program_of",
+]
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -39,7 +50,7 @@ def free_port() -> int:
         return port
 
 
-def _program(name: str, package: str, folders: Sequence[Path]) -> Path:
+def program_of(name: str, package: str, folders: Sequence[Path]) -> Path:
     """Where a server's program is: on the PATH, or the last of `folders` that has it. Raises ConfigError."""
     found = shutil.which(name)
     if found:
@@ -56,14 +67,14 @@ def _version_of(folder: Path) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Account:
+class Account:
     """The operating system's user that a server runs as. PostgreSQL refuses to be root."""
 
     uid: int
     gid: int
 
     @classmethod
-    def choose(cls) -> _Account:
+    def choose(cls) -> Account:
         """This user; or, for root, the one that the server's package made, or `nobody`."""
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid())
@@ -193,8 +204,8 @@ class PostgresServer(Server):
     def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None, clock: Clock | None = None) -> None:
         super().__init__(folder, clock=clock)
         packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version_of)
-        self._program = _program("postgres", "postgresql", packaged)
-        self._account = _Account.choose()
+        self._program = program_of("postgres", "postgresql", packaged)
+        self._account = Account.choose()
         self.password = new_id()
         self.data = folder / "data"
         self.settings = {
@@ -273,7 +284,7 @@ class NatsServer(Server):
 
     def __init__(self, folder: Path, *, clock: Clock | None = None) -> None:
         super().__init__(folder, clock=clock)
-        self._program = _program("nats-server", "nats-server", [Path("/usr/sbin"), Path("/usr/local/bin")])
+        self._program = program_of("nats-server", "nats-server", [Path("/usr/sbin"), Path("/usr/local/bin")])
         folder.mkdir(mode=0o700, exist_ok=True)
 
     @property
@@ -288,7 +299,7 @@ class NatsServer(Server):
             f"host: {HOST}\nport: {self.port}\n"
             f"jetstream {{ store_dir: {store}, max_memory_store: 256MB, max_file_store: 4GB }}\n"
         )
-        account = _Account(os.geteuid(), os.getegid())
+        account = Account(os.geteuid(), os.getegid())
         return account.command([str(self._program), "-c", str(config)], dies_with_us="INT")
 
     def _is_ready(self) -> bool:
@@ -299,7 +310,8 @@ class NatsServer(Server):
             return False
 
 
-def _new_folder(name: str) -> Path:
+def new_folder(name: str) -> Path:
+    """A new folder for a server."""
     # Under the system's folder for temporary files: a socket's path may have 107 bytes, and the server's user must be
     # able to get there.
     return Path(tempfile.mkdtemp(prefix=f"penstock-{name}-"))
@@ -311,7 +323,7 @@ def postgres(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServ
 
     Raises ConfigError where PostgreSQL is not installed, ConnectorError where it does not start.
     """
-    folder = _new_folder("postgres")
+    folder = new_folder("postgres")
     try:
         server = PostgresServer(folder, settings=settings)
         server.create()
@@ -330,7 +342,7 @@ def nats() -> Iterator[NatsServer]:
 
     Raises ConfigError where nats-server is not installed, ConnectorError where it does not start.
     """
-    folder = _new_folder("nats")
+    folder = new_folder("nats")
     try:
         server = NatsServer(folder)
         server.start_on_free_port()
