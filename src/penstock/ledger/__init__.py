@@ -18,6 +18,7 @@ from penstock.ledger.contract import (
     Takeover,
 )
 from penstock.ledger.databases import check_flow_name
+from penstock.ledger.documents import Document, Documents
 from penstock.ledger.folding import merge_changes
 from penstock.ledger.frames import DEAD_LETTER_SCHEMA, EPOCH_SCHEMA, LAST_TIME_US, dead_letter_frame, epoch_frame
 from penstock.ledger.operations import (
@@ -45,6 +46,8 @@ __all__ = [
     "Deployment",
     "DeploymentStatus",
     "Desired",
+    "Document",
+    "Documents",
     "EpochPlan",
     "EpochRecord",
     "Event",

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from penstock.ledger.documents import Documents
+
 __all__ = ["Deployment", "DeploymentStatus", "Desired", "Event", "Lease", "Operations", "VersionFacts", "Want"]
 
 
@@ -185,3 +187,8 @@ class Operations(ABC):
     @abstractmethod
     def release(self, name: str, holder: str) -> None:
         """Give a lease back."""
+
+    @property
+    @abstractmethod
+    def documents(self) -> Documents:
+        """Small things with a name that people and the server keep."""

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from penstock.clock import Clock
 from penstock.errors import FlowBusy, LedgerError
 from penstock.ledger.databases import Databases, check_flow_name, inserting
+from penstock.ledger.documents import Documents
 from penstock.ledger.failures import permanent
 from penstock.ledger.formats.records import clean_text, dump_json
 from penstock.ledger.operations import (
@@ -23,6 +24,7 @@ from penstock.ledger.operations import (
     VersionFacts,
     Want,
 )
+from penstock.ledger.sql_documents import SqlDocuments
 
 __all__ = ["SqlOperations"]
 
@@ -35,6 +37,12 @@ class SqlOperations(Operations):
         self._tables = databases.control_tables
         self._env = databases.env
         self._clock = clock
+        self._documents = SqlDocuments(databases, clock)
+
+    @property
+    def documents(self) -> Documents:
+        """Small things with a name that people and the server keep."""
+        return self._documents
 
     def desired(self, flow: str) -> Desired | None:
         """What should be of a flow; None where nobody said."""

@@ -33,6 +33,7 @@ class ControlTables:
     deployments: sa.Table
     events: sa.Table
     leases: sa.Table
+    documents: sa.Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,13 @@ def control_tables(schema: str | None) -> ControlTables:
             *_texts("holder"),
             sa.Column("fence", sa.BigInteger, nullable=False),
             sa.Column("until_us", sa.BigInteger, nullable=False),
+        ),
+        sa.Table(
+            "documents",
+            metadata,
+            *(sa.Column(name, sa.Text, primary_key=True) for name in ("env", "kind", "id")),
+            *_texts("body", "who"),
+            sa.Column("changed_us", sa.BigInteger, nullable=False),
         ),
     )
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from penstock.errors import LedgerError
-from penstock.ledger.migrations import v0001_initial, v0002_handover
+from penstock.ledger.migrations import v0001_initial, v0002_handover, v0003_documents
 
 __all__ = ["LATEST", "STEPS", "Kind", "migrate", "version_of"]
 
@@ -43,6 +43,11 @@ STEPS: Mapping[int, Mapping[Kind, Sequence[str]]] = {
         Kind.CONTROL: v0002_handover.CONTROL,
         Kind.FLOW: v0002_handover.FLOW,
         Kind.POSTGRESQL: v0002_handover.POSTGRESQL,
+    },
+    3: {
+        Kind.CONTROL: v0003_documents.CONTROL,
+        Kind.FLOW: v0003_documents.FLOW,
+        Kind.POSTGRESQL: v0003_documents.POSTGRESQL,
     },
 }
 LATEST = max(STEPS)
