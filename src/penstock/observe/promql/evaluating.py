@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import promql_parser as promql
 
-from penstock.errors import ConfigError
+from penstock.errors import QueryError
 from penstock.observe.promql.aggregating import aggregated
 from penstock.observe.promql.functions import INSTANT, SCALAR
 from penstock.observe.promql.histograms import histogram_quantile
@@ -36,7 +36,7 @@ _MANY = {"VectorMatchCardinality.ManyToOne": "left", "VectorMatchCardinality.One
 def evaluate(query: Query, store: SeriesStore, grid: Grid, *, lookback_us: int = LOOKBACK_US) -> Vector:
     """The series of the query with their values at the grid's times; a plain number is one series without labels.
 
-    Raises ConfigError where series meet that may not, and what the store raises.
+    Raises QueryError where series meet that may not, and what the store raises.
     """
     found = _Evaluation(store, grid, lookback_us).of(query.tree)
     if not isinstance(found, Vector):
@@ -68,7 +68,7 @@ class _Evaluation:
             return self._binary(tree)
         if isinstance(tree, promql.Call):
             return self._call(tree)
-        raise ConfigError(f"{tree} has no value by itself", hint="put a window into a function: rate(x[5m])")
+        raise QueryError(f"{tree} has no value by itself", hint="put a window into a function: rate(x[5m])")
 
     def _vector(self, tree: promql.Expr) -> Vector:
         found = self.of(tree)

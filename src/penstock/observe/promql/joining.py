@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from penstock.errors import ConfigError
+from penstock.errors import QueryError
 from penstock.observe.promql.series import NAME, Flags, Floats, Vector, label_key
 
 __all__ = ["ARITHMETIC", "COMPARISONS", "Meeting", "joined", "set_joined", "with_scalar"]
@@ -85,7 +85,7 @@ def _result(
 
 
 def joined(operator: str, left: Vector, right: Vector, meeting: Meeting, *, as_bool: bool) -> Vector:
-    """The values of series that meet. Raises ConfigError where one meets several and neither side may."""
+    """The values of series that meet. Raises QueryError where one meets several and neither side may."""
     many, one = (right, left) if meeting.many == "right" else (left, right)
     partners = {key: _merged(rows, meeting) for key, rows in _by_key(one, meeting).items()}
     rows: list[Row] = []
@@ -123,7 +123,7 @@ def _by_key(vector: Vector, meeting: Meeting) -> dict[Key, list[Row]]:
 
 
 def _merged(rows: Sequence[Row], meeting: Meeting) -> Row:
-    """One row of several that are there at different times. Raises ConfigError where two are there at once."""
+    """One row of several that are there at different times. Raises QueryError where two are there at once."""
     labels, values = rows[0]
     for further, others in rows[1:]:
         if (~np.isnan(values) & ~np.isnan(others)).any():
@@ -132,12 +132,12 @@ def _merged(rows: Sequence[Row], meeting: Meeting) -> Row:
     return labels, values
 
 
-def _many(meeting: Meeting, key: Key) -> ConfigError:
+def _many(meeting: Meeting, key: Key) -> QueryError:
     shown = ", ".join(f'{name}="{value}"' for name, value in key) or "no labels"
     hint = "aggregate one side, or let it have several by group_left or group_right"
     if not meeting.many:
-        return ConfigError(f"several series of one side have {shown} in common with the other", hint=hint)
-    return ConfigError(f"several series of the side that may have one only have {shown}", hint=hint)
+        return QueryError(f"several series of one side have {shown} in common with the other", hint=hint)
+    return QueryError(f"several series of the side that may have one only have {shown}", hint=hint)
 
 
 def set_joined(operator: str, left: Vector, right: Vector, meeting: Meeting) -> Vector:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import promql_parser as promql
 
-from penstock.errors import ConfigError, did_you_mean
+from penstock.errors import QueryError, did_you_mean
 from penstock.observe.promql.aggregating import AGGREGATIONS
 from penstock.observe.promql.functions import INSTANT, SCALAR
 from penstock.observe.promql.series import NAME, Matcher, MatchKind
@@ -46,13 +46,13 @@ class Query:
 
 
 def parse_query(text: str) -> Query:
-    """The query of a text. Raises ConfigError where it is none, or uses what is not known here."""
+    """The query of a text. Raises QueryError where it is none, or uses what is not known here."""
     if len(text) > _TEXT_MAX:
-        raise ConfigError(f"a query of {len(text)} characters is too long", hint=f"use at most {_TEXT_MAX}")
+        raise QueryError(f"a query of {len(text)} characters is too long", hint=f"use at most {_TEXT_MAX}")
     try:
         tree = promql.parse(text)
     except ValueError as error:
-        raise ConfigError(f"{text!r} is no PromQL query: {error}", hint="see docs/alerts.md") from None
+        raise QueryError(f"{text!r} is no PromQL query: {error}", hint="see docs/alerts.md") from None
     names: set[str] = set()
     _check(tree, text, names)
     return Query(text, tree, frozenset(names))
@@ -65,7 +65,7 @@ def matchers_of(selector: promql.VectorSelector) -> list[Matcher]:
 
 
 def _check(tree: promql.Expr, text: str, names: set[str]) -> None:
-    """Refuse what cannot be worked out. Raises ConfigError."""
+    """Refuse what cannot be worked out. Raises QueryError."""
     if isinstance(tree, promql.SubqueryExpr):
         raise _refused(text, "subqueries ([5m:1m]) are not known here")
     if isinstance(tree, promql.MatrixSelector):
@@ -108,5 +108,5 @@ def _check_selector(tree: promql.VectorSelector, text: str, names: set[str]) -> 
             names.add(matcher.value)
 
 
-def _refused(text: str, why: str) -> ConfigError:
-    return ConfigError(f"the query {text!r} can't be worked out: {why}", hint="see docs/alerts.md for what can")
+def _refused(text: str, why: str) -> QueryError:
+    return QueryError(f"the query {text!r} can't be worked out: {why}", hint="see docs/alerts.md for what can")
