@@ -44,7 +44,8 @@ class Rule:
     `query`: PromQL, a filter, or SQL. `summary`: a sentence with `{value}`, `{target}` and the names of labels in
     braces. `target`: PromQL of what the value should be, joined by project, env and flow. `unit`: of value and target:
     `s`, `bytes`, `rows`, `share` or nothing. `for_s`: how long it must hold. `keep_s`: how long it goes on after it
-    held last. `quiets`: names of rules that say nothing about a flow while this one fires for it. `hint`: the next command.
+    held last. `quiets`: names of rules that say nothing about a flow while this one fires for it. `hint`: the next
+    command.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""E-mail by SMTP. Settings: `host`, `port`, `to` (one or a list), `from`, `user`, `password`, `tls` (`starttls` unless it
+"""E-mail by SMTP. Settings: `host`, `port`, `to` (one or more), `from`, `user`, `password`, `tls` (`starttls` unless it
 is said to be `yes` or `no`).
 """
 

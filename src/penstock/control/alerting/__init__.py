@@ -1,0 +1,1 @@
+"""Alerts of one environment: its rules and routes, looking, keeping, telling."""
