@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from penstock import errors
-from penstock.observe import metrics_page
+from penstock.observe import alerts_page, metrics_page
 
 ROOT = Path(__file__).resolve().parent.parent
 UPDATES = os.environ.get("PENSTOCK_UPDATE") == "1"
@@ -50,7 +50,7 @@ def _first_sentence(kind: type) -> str:
     return text.replace("|", "\\|")
 
 
-GENERATED = {"docs/errors.md": errors_page, "docs/metrics.md": metrics_page}
+GENERATED = {"docs/errors.md": errors_page, "docs/metrics.md": metrics_page, "docs/alerts.md": alerts_page}
 
 
 @pytest.mark.parametrize("page", GENERATED)

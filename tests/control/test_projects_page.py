@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from penstock.control import KINDS
+from penstock.control.alerting.tables import AlertsTable
 from penstock.control.policies import DeployTable, SuperviseTable, UndoTable
 from penstock.control.project import EngineTable, EnvironmentTable, ProjectFile, ProjectTable, load_project
 
@@ -29,6 +30,7 @@ UPDATES = os.environ.get("PENSTOCK_UPDATE") == "1"
         ("deploy", DeployTable),
         ("undo", UndoTable),
         ("supervise", SuperviseTable),
+        ("alerts", AlertsTable),
         ("env.NAME", EnvironmentTable),
     ],
 )
@@ -41,7 +43,7 @@ def test_every_key_of_a_table_is_described(heading: str, table: type[BaseModel])
 
 def test_every_table_has_a_section() -> None:
     """The tables of the file are the sections above."""
-    assert set(ProjectFile.model_fields) == {"project", "engine", "deploy", "undo", "supervise", "env"}
+    assert set(ProjectFile.model_fields) == {"project", "engine", "deploy", "undo", "supervise", "alerts", "env"}
 
 
 def test_every_kind_and_its_options_are_described() -> None:

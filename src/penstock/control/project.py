@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from penstock.connect import resolve
+from penstock.control.alerting.tables import AlertsTable, RouteTable, RuleTable
 from penstock.control.binding import Binding, BindingError, make_dataset
 from penstock.control.policies import (
     DeployPolicy,
@@ -84,6 +85,7 @@ class ProjectFile(_Table):
     deploy: DeployTable = DeployTable()
     undo: UndoTable = UndoTable()
     supervise: SuperviseTable = SuperviseTable()
+    alerts: AlertsTable = AlertsTable()
     env: dict[str, EnvironmentTable] = Field(default_factory=dict)
 
 
@@ -128,6 +130,7 @@ class Project:
     deploy: DeployPolicy = field(default_factory=DeployPolicy)
     undo: UndoPolicy = field(default_factory=UndoPolicy)
     supervise: SupervisePolicy = field(default_factory=SupervisePolicy)
+    alerts: AlertsTable = field(default_factory=AlertsTable)
 
     def environment(self, name: str) -> Environment:
         """The environment of this name; `dev` is always there. Raises ConfigError that lists those that are."""
@@ -218,6 +221,7 @@ def load_project(path: Path) -> Project:
         deploy=deploy_policy(parsed.deploy),
         undo=undo_policy(parsed.undo),
         supervise=supervise_policy(parsed.supervise),
+        alerts=parsed.alerts,
     )
 
 
@@ -276,12 +280,15 @@ def _fault(kind: str, loc: Sequence[int | str], message: str, given: object) -> 
 def _table_of(place: tuple[str, ...]) -> type[BaseModel]:
     if len(place) == 3 and place[0] == "env":  # noqa: PLR2004 - [env.NAME.deploy]
         return DeployTable
+    if len(place) == 3 and place[0] == "alerts":  # noqa: PLR2004 - [alerts.rule.NAME], [alerts.route.NAME]
+        return RuleTable if place[1] == "rule" else RouteTable
     tables: dict[str, type[BaseModel]] = {
         "project": ProjectTable,
         "engine": EngineTable,
         "deploy": DeployTable,
         "undo": UndoTable,
         "supervise": SuperviseTable,
+        "alerts": AlertsTable,
         "env": EnvironmentTable,
     }
     return tables[place[0]] if place else ProjectFile

@@ -21,6 +21,7 @@ from .alerts import (
     quieted,
 )
 from .alerts.backtesting import Episode, backtest
+from .alerts.page import alerts_page
 from .alerts.routes import ROUTE_KINDS, check_route, deliver
 from .entries import LOG_COLUMNS, SEVERITIES, ColumnType, LogColumn, log_schema
 from .filters import Condition, compile_filter
@@ -75,6 +76,7 @@ __all__ = [
     "Vector",
     "advance",
     "alert_id",
+    "alerts_page",
     "backtest",
     "check_route",
     "checked",
