@@ -19,7 +19,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from penstock.control.databases import quoted
+from penstock.control.databases import literal, quoted
 from penstock.control.ledgers import read_ledger
 from penstock.control.project import Environment
 from penstock.control.readers import READERS, Shelf
@@ -49,8 +49,10 @@ class QueryResult:
 class SqlSession:
     """A session; use it in a `with`. It may be asked several queries, tables stay as they were first seen."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, outside: bool = True) -> None:
+        """`outside`: whether a query may read other files of this machine than those of the tables that it names."""
         self.environment = environment
+        self._outside = outside
         self.tables: Mapping[str, TableFacts] = {table.name: table for table in environment_tables(environment)}
         self._opened: set[str] = set()
         self._scratch = tempfile.TemporaryDirectory(prefix="penstock-sql-")
@@ -85,6 +87,7 @@ class SqlSession:
         """
         statement = self._statement(text)
         self._open_named_in(text)
+        self._close_to_the_outside()
         try:
             relation = self._connection.sql(statement)
             reader = relation.to_arrow_reader(BATCH_ROWS)
@@ -118,6 +121,19 @@ class SqlSession:
                 hint="use select; to keep a result: penstock sql ... --format csv > file.csv",
             )
         return statements[0]
+
+    def _close_to_the_outside(self) -> None:
+        """From here on only the folders of tables can be read; no table is opened after it."""
+        if self._outside:
+            return
+        paths = [
+            self.environment.root / str(one.options["path"]) for one in self.tables.values() if "path" in one.options
+        ]
+        folders = sorted({*(f"{path}/" for path in paths), *map(str, paths), f"{self._scratch.name}/"})
+        self._connection.execute(f"set allowed_directories = [{', '.join(map(literal, folders))}]")
+        self._connection.execute("set enable_external_access = false")
+        self._connection.execute("set lock_configuration = true")
+        self._outside = True
 
     def _open_named_in(self, text: str) -> None:
         lower = text.lower()

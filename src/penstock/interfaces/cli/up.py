@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import sys
@@ -26,7 +27,7 @@ from penstock.control import (
 )
 from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
 from penstock.interfaces.cli.screen import time_text
-from penstock.interfaces.http import DEFAULT_PORT, Listener, kept_token, make_app
+from penstock.interfaces.http import DEFAULT_PORT, Listener, LoginLink, kept_token, make_app
 from penstock.ledger import Ledger
 
 __all__ = ["END_SERVER", "END_SERVER_AND_FLOWS", "command"]
@@ -92,21 +93,28 @@ def command(
         with closing(lines), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
             begin = begin_by_request(environment, ledger, clock)
-            listener = Listener(make_app(environment, ledger, clock, token, begin=begin, wake=server.wake), port=port)
+            link = LoginLink(clock, who=getpass.getuser())
+            app = make_app(
+                environment, ledger, clock, token, begin=begin, wake=server.wake, project=found.name, link=link
+            )
+            listener = Listener(app, port=port)
             try:
                 server.listens_at(listener.url)
                 listener.start()
-                _greet(lines, environment, listener.url, made, leads=leads)
+                _greet(lines, environment, listener.url, made, link, leads=leads)
                 _Running(server, lines, ledger, stop_flows=stop_flows).watch()
             finally:
                 listener.stop()
 
 
-def _greet(lines: _Lines, environment: Environment, url: str, made: str | None, *, leads: bool) -> None:
+def _greet(
+    lines: _Lines, environment: Environment, url: str, made: str | None, link: LoginLink, *, leads: bool
+) -> None:
     option = "" if environment.name == "dev" else f" --env {environment.name}"
     lines.show(f"server of {environment.name} at {url}, process {os.getpid()}")
     if made is not None:
         lines.show(f"token (shown once, only its hash is kept): {made}")
+    lines.show(f"page (opens once, within 15 minutes): {url}/#token={link.token}")
     if not leads:
         other = read_server(environment.folder)
         lines.show(f"waits: another server leads{'' if other is None else f' ({other})'}; takes over when that ends")

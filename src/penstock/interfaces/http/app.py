@@ -24,11 +24,22 @@ from penstock.control import (
     member_values,
 )
 from penstock.errors import ConfigError, DefinitionError, FlowBusy, LedgerError, PenstockError
+from penstock.interfaces.http.access import PAGES
 from penstock.interfaces.http.bodies import Ask, ScheduleAsk, StartAsk
+from penstock.interfaces.http.dashboards import dashboard_routes
 from penstock.interfaces.http.deployments import Begin, deployment_routes
+from penstock.interfaces.http.facts import glance_routes, overview_of_all
 from penstock.interfaces.http.guard import Guard
+from penstock.interfaces.http.keys import Keys
+from penstock.interfaces.http.letters import letter_routes
 from penstock.interfaces.http.missing import NotThere, known_flow
+from penstock.interfaces.http.recent import RecentEpochs
+from penstock.interfaces.http.rows import row_routes
+from penstock.interfaces.http.session import session_routes
+from penstock.interfaces.http.sessions import LoginLink
+from penstock.interfaces.http.stream import stream_routes
 from penstock.interfaces.http.tokens import TokenHash
+from penstock.interfaces.web import page_routes
 from penstock.ledger import Desired, Ledger
 from penstock.observe import TotalsByFlow, render_metrics
 
@@ -46,20 +57,33 @@ def make_app(
     *,
     begin: Begin | None = None,
     wake: Callable[[], None] = lambda: None,
+    project: str = "",
+    link: LoginLink | None = None,
 ) -> ASGIApp:
     """The application of one environment's server.
 
-    `begin`: begins handovers. `wake`: called after a wish, so that it is looked at at once.
+    `begin`: begins handovers. `wake`: called after a wish, so that it is looked at at once. `project`: its name.
+    `link`: what the printed link opens.
     """
     app = FastAPI(title="Penstock", description=_DESCRIPTION, version="1", docs_url=None, redoc_url=None)
     app.add_exception_handler(PenstockError, _failed)
     app.add_exception_handler(RequestValidationError, _misread)
+    keys = Keys(token, environment.folder, clock, link=link)
+    totals, recent = TotalsByFlow(ledger), RecentEpochs(ledger, clock)
+    overview = overview_of_all(environment, ledger, clock, totals, recent)
+    session_routes(app, environment, project, keys)
     _fact_routes(app, environment, ledger, clock)
-    _metric_routes(app, environment, ledger, clock)
+    glance_routes(app, environment, ledger, clock, overview, recent)
+    stream_routes(app, ledger, overview)
+    _metric_routes(app, environment, ledger, clock, totals)
     _flow_routes(app, environment, ledger, clock)
     _wish_routes(app, environment, ledger, clock, wake)
     deployment_routes(app, environment, ledger, clock, begin=begin, wake=wake)
-    return Guard(app, token)
+    letter_routes(app, environment, ledger, clock, wake)
+    row_routes(app, environment, ledger, clock)
+    dashboard_routes(app, environment, ledger, clock)
+    page_routes(app, PAGES)
+    return Guard(app, keys)
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:
@@ -110,9 +134,7 @@ def _fact_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: 
         return {"flows": [status.as_dict(now_us=clock.now_us()) for status in found]}
 
 
-def _metric_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock) -> None:
-    totals = TotalsByFlow(ledger)
-
+def _metric_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock, totals: TotalsByFlow) -> None:
     @app.get("/metrics", tags=["facts"], response_class=Response)
     def metrics(request: Request) -> Response:
         """The metrics of all flows, as OpenMetrics or Prometheus text."""
@@ -132,7 +154,7 @@ def _flow_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: 
 
     @app.get("/v1/flows/{flow}/epochs", tags=["facts"])
     def epochs(flow: str, first: int = 0, last: int | None = None, limit: int = 100) -> dict[str, Any]:
-        """The newest epochs of a range, in their order."""
+        """The newest epochs of a range, in their order. The page before them ends with the first of them - 1."""
         known(flow)
         found = ledger.epochs(flow, first=first, last=last, limit=_limited(limit), newest=True)
         return {"epochs": [asdict(record) for record in found]}

@@ -58,6 +58,13 @@ def deployment_routes(
         """One handover: its plan, how far it is, what its stages found, its receipt."""
         return {"deployment": _values(known(deployment))}
 
+    @app.get("/v1/flows/{flow}/undo", tags=["deployments"])
+    def undo_preview(flow: str, to: str, version: str | None = None) -> dict[str, Any]:
+        """What an undo to an epoch, a time or a version would take back and run again; nothing is changed."""
+        known_flow(flow, environment, ledger, clock)
+        preview = Asker(ledger, environment, clock).preview_undo(flow, to, version=version)
+        return {"undo": preview.as_json()}
+
     @app.post("/v1/flows/{flow}/deployments", tags=["deployments"], status_code=201)
     def new_deployment(flow: str, ask: DeploymentAsk) -> dict[str, Any]:
         """Begin a handover: kind deploy, rollback, undo or replay."""
