@@ -69,7 +69,6 @@ _VIEWED = (
     "/v1/metrics/names",
     "/v1/metrics/series",
     "/v1/overview",
-    "/v1/session",
     "/v1/stream",
 )
 
@@ -98,7 +97,7 @@ _WISHES = (
 )
 
 ACCESS: Sequence[tuple[str, str, Access]] = (
-    *(("GET", path, OPEN) for path in (*PAGES, "/assets/{file}", "/openapi.json", "/v1/health")),
+    *(("GET", path, OPEN) for path in (*PAGES, "/assets/{file}", "/openapi.json", "/v1/health", "/v1/session")),
     ("POST", "/v1/session", OPEN),
     ("DELETE", "/v1/session", Role.VIEWER),
     *(("GET", path, Role.VIEWER) for path in _VIEWED),

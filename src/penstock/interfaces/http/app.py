@@ -69,13 +69,13 @@ def make_app(
     app.add_exception_handler(PenstockError, _failed)
     app.add_exception_handler(RequestValidationError, _misread)
     keys = Keys(token, environment.folder, clock, link=link)
-    totals, recent = TotalsByFlow(ledger), RecentEpochs(ledger, clock)
-    overview = overview_of_all(environment, ledger, clock, totals, recent)
+    recent = RecentEpochs(ledger, clock)
+    overview = overview_of_all(environment, ledger, clock, recent)
     session_routes(app, environment, project, keys)
     _fact_routes(app, environment, ledger, clock)
     glance_routes(app, environment, ledger, clock, overview, recent)
     stream_routes(app, ledger, overview)
-    _metric_routes(app, environment, ledger, clock, totals)
+    _metric_routes(app, environment, ledger, clock)
     _flow_routes(app, environment, ledger, clock)
     _wish_routes(app, environment, ledger, clock, wake)
     deployment_routes(app, environment, ledger, clock, begin=begin, wake=wake)
@@ -134,7 +134,9 @@ def _fact_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: 
         return {"flows": [status.as_dict(now_us=clock.now_us()) for status in found]}
 
 
-def _metric_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock, totals: TotalsByFlow) -> None:
+def _metric_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock) -> None:
+    totals = TotalsByFlow(ledger)
+
     @app.get("/metrics", tags=["facts"], response_class=Response)
     def metrics(request: Request) -> Response:
         """The metrics of all flows, as OpenMetrics or Prometheus text."""

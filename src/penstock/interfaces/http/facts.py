@@ -11,15 +11,15 @@ from fastapi import FastAPI
 
 from penstock.analysis import Layout, lay_out
 from penstock.clock import Clock
-from penstock.control import Environment, FlowStatus, flow_samples, flow_statuses
+from penstock.control import Environment, FlowStatus, flow_statuses
 from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.interfaces.http.recent import SLICES, RecentEpochs
-from penstock.ledger import Ledger
-from penstock.observe import FlowSample, TotalsByFlow
+from penstock.ledger import LAST_TIME_US, Ledger
 
 __all__ = ["Overview", "glance_routes", "overview_of_all"]
 
-_BOX_WIDTH, _BOX_GAP = 188.0, 20.0
+_PATIENCE_S = 0.3
+_BOX_WIDTH, _BOX_GAP = 168.0, 16.0
 
 
 Overview: TypeAlias = Callable[[], dict[str, Any]]
@@ -72,39 +72,50 @@ def glance_routes(
         return {"epoch": asdict(found[0]) if found else None, "undone": undone}
 
 
-def overview_of_all(
-    environment: Environment, ledger: Ledger, clock: Clock, totals: TotalsByFlow, recent: RecentEpochs
-) -> Overview:
-    """What makes the overview of an environment. Raises LedgerError."""
+def overview_of_all(environment: Environment, ledger: Ledger, clock: Clock, recent: RecentEpochs) -> Overview:
+    """What makes the overview of an environment. Raises LedgerError.
+
+    The first look at the past of a flow takes a while; where there are many, their rates come with a later look.
+    """
 
     def overview() -> dict[str, Any]:
-        samples = {one.flow: one for one in flow_samples(ledger, environment, clock, totals)}
-        found = flow_statuses(ledger, environment, clock)
-        return {"flows": [_overview_of(one, samples.get(one.flow), ledger, recent, clock) for one in found]}
+        until_s = clock.stopwatch_s() + _PATIENCE_S
+        found = []
+        for status in flow_statuses(ledger, environment, clock):
+            glance = clock.stopwatch_s() < until_s or recent.is_known(status.flow)
+            found.append(_overview_of(status, ledger, recent if glance else None, clock.now_us()))
+        return {"flows": found}
 
     return overview
 
 
-def _overview_of(
-    status: FlowStatus, sample: FlowSample | None, ledger: Ledger, recent: RecentEpochs, clock: Clock
-) -> dict[str, Any]:
+def _overview_of(status: FlowStatus, ledger: Ledger, recent: RecentEpochs | None, now_us: int) -> dict[str, Any]:
     """A flow in the overview, as plain JSON values."""
     manifest = _manifest_of(ledger, status.flow, status.version)
     leader = status.leader
     freshness_us = manifest.get("freshness_us")
+    rates: Mapping[str, float | None]
+    rates = {"rows_in_per_s": None, "rows_out_per_s": None} if recent is None else recent.rates(status.flow)
     return {
-        **status.as_dict(now_us=clock.now_us()),
+        **status.as_dict(now_us=now_us),
         "members": len(status.members),
         "standbys": sum(1 for one in status.members if one is not leader),
         "owner": manifest.get("owner") or "",
         "objective_s": None if freshness_us is None else freshness_us / 1e6,
-        "freshness_s": None if sample is None else sample.age_s,
-        "dead_letters": 0 if sample is None else sample.dead_letters,
+        "freshness_s": _freshness_s(status, now_us),
+        "dead_letters": ledger.count_dead_letters(status.flow),
         "backlog_rows": None if leader is None else leader.facts.get("backlog_rows"),
         "since_us": None if leader is None else leader.joined_us,
-        **recent.rates(status.flow),
-        "spark": recent.spark(status.flow),
+        **rates,
+        "spark": [] if recent is None else recent.spark(status.flow),
     }
+
+
+def _freshness_s(status: FlowStatus, now_us: int) -> float | None:
+    """How old the newest result is: by the watermark where it is a time, else by the last commit."""
+    watermark_us = status.watermark_us
+    newest_us = watermark_us if watermark_us is not None and watermark_us < LAST_TIME_US else status.committed_us
+    return None if newest_us is None else max(now_us - newest_us, 0) / 1e6
 
 
 def _manifest_of(ledger: Ledger, flow: str, version: str) -> Mapping[str, Any]:

@@ -77,9 +77,11 @@ class Guard:
         if _length(headers.get(b"content-length", "")) > BODY_BYTES_MAX:
             return _TOO_LARGE, "too-large", f"a request has {BODY_BYTES_MAX:,} bytes at most", None
         access = needed(scope["method"], scope["path"])
+        caller = self._caller(scope, headers)
+        if caller is not None:
+            scope.setdefault("state", {})["caller"] = caller
         if access == OPEN:
             return None
-        caller = self._caller(scope, headers)
         if caller is None:
             hint = "send the header Authorization: Bearer TOKEN; a new token: penstock up --new-token"
             return _UNAUTHORIZED, "token", "this takes the server's token, or a session", hint
@@ -92,7 +94,6 @@ class Guard:
             given = headers.get(CSRF_HEADER.encode(), "")
             if given != csrf_of(caller.secret):
                 return _FORBIDDEN, "csrf", f"the header {CSRF_HEADER} of the session is missing", "GET /v1/session"
-        scope.setdefault("state", {})["caller"] = caller
         return None
 
     def _caller(self, scope: Scope, headers: Mapping[bytes, str]) -> Caller | None:

@@ -6,7 +6,7 @@ It is put together from the epochs in the ledger, and each look reads only those
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -20,7 +20,8 @@ SLICE_S = 5
 SLICES = 720
 _SLICE_US = SLICE_S * 1_000_000
 _PAGE = 1_000
-_FIRST_LOOK = 5_000
+_LOOK_BACK = 2_000
+"""How many older epochs a look adds, until an hour is there: so no look takes long."""
 _BLOCKED = frozenset({"write"})
 """Phases in which the flow waits for what is behind it."""
 
@@ -54,10 +55,13 @@ class Slice:
 
 @dataclass(slots=True)
 class FlowRecent:
-    """What is kept of a flow. `since_us`: nothing is known of what was before. `lane`: who led from when on."""
+    """What is kept of a flow. `since_us`: nothing is known of what was before, nor of epochs before `oldest`; 0: all is
+    known. `lane`: who led from when on.
+    """
 
     undos: int = 0
     since_us: int = 0
+    oldest: int = 0
     last: tuple[int, int, int] | None = None
     slices: dict[int, Slice] = field(default_factory=dict)
     lane: list[tuple[int, str, int, int]] = field(default_factory=list)
@@ -69,6 +73,19 @@ class FlowRecent:
         if not self.lane or self.lane[-1][1:3] != (record.version, record.generation):
             self.lane.append((record.committed_us, record.version, record.generation, record.epoch))
         self.last = (record.epoch, record.generation, record.committed_us)
+
+    def add_older(self, records: Sequence[EpochRecord], *, more: bool) -> None:
+        """Count the epochs before those that are known; `more`: whether others are before them."""
+        lane: list[tuple[int, str, int, int]] = []
+        for record in records:
+            self.slices.setdefault(record.committed_us // _SLICE_US, Slice()).add(record)
+            if not lane or lane[-1][1:3] != (record.version, record.generation):
+                lane.append((record.committed_us, record.version, record.generation, record.epoch))
+        if lane and self.lane and lane[-1][1:3] == self.lane[0][1:3]:
+            self.lane.pop(0)
+        self.lane[:0] = lane
+        self.oldest = records[0].epoch if records else self.oldest
+        self.since_us = records[0].committed_us if records and more else 0
 
     def forget(self, before: int) -> None:
         """Let go of old slices, and of leaders that another one followed before that."""
@@ -97,8 +114,13 @@ class RecentEpochs:
                 kept = self._kept[flow] = self._first_look(flow, undos)
             else:
                 self._read_on(flow, kept)
+            self._read_back(flow, kept)
             kept.forget(self._now() - SLICES)
             return kept
+
+    def is_known(self, flow: str) -> bool:
+        """Whether somebody looked at this flow before: then the next look is quick."""
+        return flow in self._kept
 
     def columns(self, flow: str, *, slices: int = SLICES) -> dict[str, Any]:
         """The last slices as columns: a chart's. Rates are rows a second; None: nothing was committed."""
@@ -155,24 +177,27 @@ class RecentEpochs:
 
     def _first_look(self, flow: str, undos: int) -> FlowRecent:
         found = FlowRecent(undos)
-        records = self._ledger.epochs(flow, limit=_FIRST_LOOK, newest=True)
-        if len(records) == _FIRST_LOOK:
-            found.since_us = records[0].committed_us
-        _add(found, records)
+        records = self._ledger.epochs(flow, limit=_LOOK_BACK, newest=True)
+        if records:
+            newest = records[-1]
+            found.last = (newest.epoch, newest.generation, newest.committed_us)
+            found.add_older(records, more=len(records) == _LOOK_BACK)
         return found
+
+    def _read_back(self, flow: str, kept: FlowRecent) -> None:
+        if kept.since_us // _SLICE_US <= self._now() - SLICES:
+            return
+        records = self._ledger.epochs(flow, last=kept.oldest - 1, limit=_LOOK_BACK, newest=True)
+        kept.add_older(records, more=len(records) == _LOOK_BACK)
 
     def _read_on(self, flow: str, kept: FlowRecent) -> None:
         while True:
             assert kept.last is not None
             page = self._ledger.epochs(flow, first=kept.last[0] + 1, limit=_PAGE)
-            _add(kept, page)
+            for record in page:
+                kept.add(record)
             if len(page) < _PAGE:
                 return
-
-
-def _add(found: FlowRecent, records: Iterable[EpochRecord]) -> None:
-    for record in records:
-        found.add(record)
 
 
 def _by_step(counts: Sequence[Mapping[str, int]]) -> dict[str, list[float]]:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import Route
 
 from penstock.control import Environment
 from penstock.interfaces.http.guard import cookie_name
@@ -29,9 +30,11 @@ def session_routes(app: FastAPI, environment: Environment, project: str, keys: K
     """Add the routes."""
 
     def told(caller: Caller) -> dict[str, Any]:
+        """Who it is, and which routes this server has: the page says of others that they are not there."""
         csrf = None if caller.secret is None else csrf_of(caller.secret)
         about = {"env": environment.name, "project": project, "production": environment.production}
-        return {"session": {"role": caller.role.value, "who": caller.who, "csrf": csrf, **about}}
+        paths = sorted({route.path for route in app.routes if isinstance(route, Route) and "/v1/" in route.path})
+        return {"session": {"role": caller.role.value, "who": caller.who, "csrf": csrf, **about, "parts": paths}}
 
     @app.post("/v1/session", tags=["session"])
     def log_in(request: Request, ask: LogIn) -> Response:
@@ -49,8 +52,9 @@ def session_routes(app: FastAPI, environment: Environment, project: str, keys: K
 
     @app.get("/v1/session", tags=["session"])
     def session(request: Request) -> dict[str, Any]:
-        """Who asks: role, name, and the CSRF token that each POST of a session takes as `X-CSRF-Token`."""
-        return told(request.state.caller)
+        """Who asks: role, name, and the CSRF token that each POST of a session takes as `X-CSRF-Token`; or nobody."""
+        caller: Caller | None = getattr(request.state, "caller", None)
+        return {"session": None} if caller is None else told(caller)
 
     @app.delete("/v1/session", tags=["session"], status_code=204)
     def log_out(request: Request) -> Response:

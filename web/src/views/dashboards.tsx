@@ -1,0 +1,1 @@
+export function Dashboards(_: { id?: string; flow?: string; epoch?: number }) { return <p class="empty">…</p>; }

@@ -1,0 +1,1 @@
+export function EpochView(_: { id?: string; flow?: string; epoch?: number }) { return <p class="empty">…</p>; }
