@@ -29,7 +29,7 @@ export function FlowGraph({ graph, figures, chosen, choose }: Props) {
   const large = graph.steps.length > 60;
   return (
     <div class={`graph ${large ? "large" : ""}`} tabIndex={0} role="group" aria-label={`Graph of ${graph.steps.length} steps`}>
-      <svg viewBox={`0 0 ${width} ${height}`} width={width} style={{ minWidth: `${large ? width : width * 0.8}px` }}>
+      <svg viewBox={`0 0 ${width} ${height}`} width={width} style={{ minWidth: `${large ? width : width * 0.7}px` }}>
         <g class="edges">
           {graph.edges.map((edge) => (
             <path key={`${edge.from}\n${edge.to}`} d={way(edge, at)} />

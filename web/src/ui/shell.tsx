@@ -26,8 +26,8 @@ export function Mark() {
   return (
     <svg class="mark" viewBox="0 0 32 32" width="26" height="26" aria-hidden="true">
       <rect width="32" height="32" rx="7" />
-      <path class="pipe" d="M6 11h9a5 5 0 0 1 5 5a5 5 0 0 0 5 5h1" />
-      <path class="gate" d="M17.5 5v22" />
+      <path class="pipe" d="M6 10.5h6M6 16h6M6 21.5h6M20.5 21.5H26" />
+      <path class="gate" d="M16.5 6v20" />
     </svg>
   );
 }

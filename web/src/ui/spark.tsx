@@ -11,7 +11,7 @@ export function Spark({ values, label }: { values: number[]; label: string }) {
   const step = WIDTH / Math.max(values.length - 1, 1);
   const points = values.map((value, at) => `${(at * step).toFixed(1)},${(HEIGHT - 2 - (value / most) * (HEIGHT - 5)).toFixed(1)}`);
   return (
-    <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width={WIDTH} height={HEIGHT} role="img" aria-label={`${label}: at most ${rate(most)}`}>
+    <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width={WIDTH} height={HEIGHT} preserveAspectRatio="none" role="img" aria-label={`${label}: at most ${rate(most)}`}>
       <path class="area" d={`M0,${HEIGHT} L${points.join(" L")} L${WIDTH},${HEIGHT} Z`} />
       <path class="line" d={`M${points.join(" L")}`} />
     </svg>

@@ -12,13 +12,15 @@ interface Props<T> {
   line: (item: T) => ComponentChildren;
   /** Called where the end comes into sight. */
   atEnd?: () => void;
+  /** Stays above the lines. */
+  head?: ComponentChildren;
   /** Whether the list stays at its first line when new ones come before it. */
   pinned?: boolean;
 }
 
 const AROUND = 12;
 
-export function VirtualList<T>({ label, items, height, keyOf, line, atEnd, pinned }: Props<T>) {
+export function VirtualList<T>({ label, items, height, keyOf, line, atEnd, head, pinned }: Props<T>) {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [room, setRoom] = useState(600);
@@ -38,6 +40,7 @@ export function VirtualList<T>({ label, items, height, keyOf, line, atEnd, pinne
   }, [items, pinned]);
   return (
     <div ref={box} class="virtual" tabIndex={0} role="region" aria-label={label} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
+      {head}
       <ol style={{ height: `${items.length * height}px` }}>
         {items.slice(first, last).map((item, at) => (
           <li key={keyOf(item)} style={{ transform: `translateY(${(first + at) * height}px)`, height: `${height}px` }} aria-setsize={items.length} aria-posinset={first + at + 1}>

@@ -68,7 +68,7 @@ function Loaded({ flow }: { flow: Flow }) {
             <span>
               epoch <a href={`/ledger/${encodeURIComponent(name)}`}>{flow.epoch === null ? "none" : count(flow.epoch)}</a>, committed <Ago us={flow.committed_us} />
             </span>
-            {flow.standbys > 0 && <span>{flow.standbys} standby</span>}
+            {flow.standbys > 0 && <span>{flow.standbys} {flow.standbys === 1 ? "process follows" : "processes follow"}</span>}
             <span>
               <Freshness flow={flow} />
             </span>

@@ -99,22 +99,24 @@ function Epochs({ flow }: { flow: string }) {
         </select>
       </div>
       {error !== null && <Trouble error={error} />}
-      <div class="row head" aria-hidden="true">
-        <span>Epoch</span>
-        <span>Committed</span>
-        <span>Version</span>
-        <span class="number">In</span>
-        <span class="number">Out</span>
-        <span class="number">Late</span>
-        <span class="number">Dead</span>
-        <span class="number">Took</span>
-      </div>
       <VirtualList
         label={`Epochs of ${flow}`}
         items={shown}
         height={34}
         keyOf={(one) => one.epoch}
         atEnd={() => void older()}
+        head={
+          <div class="row head" aria-hidden="true">
+            <span>Epoch</span>
+            <span>Committed</span>
+            <span>Version</span>
+            <span class="number">In</span>
+            <span class="number">Out</span>
+            <span class="number">Late</span>
+            <span class="number">Dead</span>
+            <span class="number">Took</span>
+          </div>
+        }
         line={(one) => (
           <a class="row" href={`/ledger/${encodeURIComponent(flow)}/${one.epoch}`}>
             <b>{count(one.epoch)}</b>

@@ -74,7 +74,7 @@ def make_app(
     session_routes(app, environment, project, keys)
     _fact_routes(app, environment, ledger, clock)
     glance_routes(app, environment, ledger, clock, overview, recent)
-    stream_routes(app, ledger, overview)
+    stream_routes(app, ledger, clock, overview)
     _metric_routes(app, environment, ledger, clock)
     _flow_routes(app, environment, ledger, clock)
     _wish_routes(app, environment, ledger, clock, wake)

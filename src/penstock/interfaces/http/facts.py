@@ -19,6 +19,7 @@ from penstock.ledger import LAST_TIME_US, Ledger
 __all__ = ["Overview", "glance_routes", "overview_of_all"]
 
 _PATIENCE_S = 0.3
+_UNKNOWN: Mapping[str, Any] = {"rows_in_per_s": None, "rows_out_per_s": None, "spark": []}
 _BOX_WIDTH, _BOX_GAP = 168.0, 16.0
 
 
@@ -94,8 +95,6 @@ def _overview_of(status: FlowStatus, ledger: Ledger, recent: RecentEpochs | None
     manifest = _manifest_of(ledger, status.flow, status.version)
     leader = status.leader
     freshness_us = manifest.get("freshness_us")
-    rates: Mapping[str, float | None]
-    rates = {"rows_in_per_s": None, "rows_out_per_s": None} if recent is None else recent.rates(status.flow)
     return {
         **status.as_dict(now_us=now_us),
         "members": len(status.members),
@@ -106,8 +105,7 @@ def _overview_of(status: FlowStatus, ledger: Ledger, recent: RecentEpochs | None
         "dead_letters": ledger.count_dead_letters(status.flow),
         "backlog_rows": None if leader is None else leader.facts.get("backlog_rows"),
         "since_us": None if leader is None else leader.joined_us,
-        **rates,
-        "spark": [] if recent is None else recent.spark(status.flow),
+        **(_UNKNOWN if recent is None else recent.glance(status.flow)),
     }
 
 

@@ -146,24 +146,22 @@ class RecentEpochs:
             ],
         }
 
-    def rates(self, flow: str, *, over_s: int = 60) -> dict[str, float]:
-        """Rows a second in and out, dead letters, and shares of time, over the last whole slices."""
+    def glance(self, flow: str, *, over_s: int = 60, points: int = 60, each: int = 6) -> dict[str, Any]:
+        """Rows a second in and out over the last whole slices; and `spark`: rows a second in, as few points, each the
+        mean of some slices, the newest last.
+        """
         found, now = self.of(flow), self._now()
         parts = [part for number in range(now - over_s // SLICE_S, now) if (part := found.slices.get(number))]
-        return {
-            "rows_in_per_s": sum(sum(part.rows_in.values()) for part in parts) / over_s,
-            "rows_out_per_s": sum(sum(part.rows_out.values()) for part in parts) / over_s,
-        }
-
-    def spark(self, flow: str, *, points: int = 60, each: int = 6) -> list[float]:
-        """Rows a second in, as few points: each the mean of some slices, the newest last."""
-        found, now = self.of(flow), self._now()
         first = now - points * each
         sums = [0.0] * points
         for number, part in found.slices.items():
             if first <= number < now:
                 sums[(number - first) // each] += sum(part.rows_in.values())
-        return [round(total / (each * SLICE_S), 2) for total in sums]
+        return {
+            "rows_in_per_s": sum(sum(part.rows_in.values()) for part in parts) / over_s,
+            "rows_out_per_s": sum(sum(part.rows_out.values()) for part in parts) / over_s,
+            "spark": [round(total / (each * SLICE_S), 2) for total in sums],
+        }
 
     def _now(self) -> int:
         return self._clock.now_us() // _SLICE_US

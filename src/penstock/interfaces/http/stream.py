@@ -15,12 +15,15 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from penstock.clock import Clock
 from penstock.errors import PenstockError
 from penstock.ledger import Ledger
 
 __all__ = ["stream_routes"]
 
 _LOOK_EVERY_S = 1.0
+_SHARE = 8
+"""A look that takes long, of many flows or on a busy machine, is taken more seldom."""
 _BEAT_EVERY_S = 15.0
 _EVENTS_MOST = 200
 _WAITING_MOST = 100
@@ -31,8 +34,10 @@ _RETRY_MS = 2_000
 class Feed:
     """What was last seen, and who is told of changes."""
 
-    def __init__(self, ledger: Ledger, overview: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, overview: Callable[[], Mapping[str, Any]]) -> None:
         self._ledger = ledger
+        self._clock = clock
+        self._fresh = False
         self._overview = overview
         self._listeners: set[asyncio.Queue[str]] = set()
         self._flows: dict[str, Mapping[str, Any]] = {}
@@ -61,7 +66,10 @@ class Feed:
             self._listeners.discard(queue)
 
     async def _beginning(self, after: int | None) -> list[str]:
-        flows, events = await run_in_threadpool(self._read)
+        if self._fresh:  # the loop looked a moment ago: a page does not wait for another look
+            flows, events = list(self._flows.values()), await run_in_threadpool(self._events)
+        else:
+            flows, events = await run_in_threadpool(self._read)
         seen = [event for event in events if after is not None and event["id"] > after]
         self._flows = {one["flow"]: one for one in flows}
         self._last_event = max((event["id"] for event in events), default=0)
@@ -70,13 +78,17 @@ class Feed:
 
     async def _look(self) -> None:
         """Look each second for as long as somebody listens."""
+        took_s = 0.0
         while self._listeners:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(max(_LOOK_EVERY_S, _SHARE * took_s))
+            began_s = self._clock.stopwatch_s()
             try:
                 flows, events = await run_in_threadpool(self._read)
             except PenstockError as error:
                 self._tell(_message("trouble", {"message": error.message}))
                 continue
+            took_s = self._clock.stopwatch_s() - began_s
+            self._fresh = True
             changed = [one for one in flows if _told(one) != _told(self._flows.get(one["flow"], {}))]
             gone = sorted(set(self._flows) - {one["flow"] for one in flows})
             for event in events:
@@ -86,10 +98,13 @@ class Feed:
             self._flows = {one["flow"]: one for one in flows}
             if changed or gone:
                 self._tell(_message("flows", {"all": False, "flows": changed, "gone": gone}, self._last_event))
+        self._fresh = False
 
     def _read(self) -> tuple[list[Mapping[str, Any]], list[dict[str, Any]]]:
-        found = self._ledger.operations.events(limit=_EVENTS_MOST)
-        return list(self._overview()["flows"]), [asdict(event) for event in reversed(found)]
+        return list(self._overview()["flows"]), self._events()
+
+    def _events(self) -> list[dict[str, Any]]:
+        return [asdict(event) for event in reversed(self._ledger.operations.events(limit=_EVENTS_MOST))]
 
     def _tell(self, text: str) -> None:
         for queue in self._listeners:
@@ -98,9 +113,9 @@ class Feed:
             queue.put_nowait(text)
 
 
-def stream_routes(app: FastAPI, ledger: Ledger, overview: Callable[[], Mapping[str, Any]]) -> None:
+def stream_routes(app: FastAPI, ledger: Ledger, clock: Clock, overview: Callable[[], Mapping[str, Any]]) -> None:
     """Add the route. `overview`: what `GET /v1/overview` gives."""
-    feed = Feed(ledger, overview)
+    feed = Feed(ledger, clock, overview)
 
     @app.get("/v1/stream", tags=["facts"], response_class=StreamingResponse)
     async def stream(request: Request) -> StreamingResponse:
