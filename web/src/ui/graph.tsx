@@ -80,7 +80,10 @@ interface BoxProps {
 const Box = memo(
   function Box({ step, width, figures, chosen, choose }: BoxProps) {
     const family = FAMILY[step.kind] ?? (step.stateful ? "state" : "row");
-    const label = `${step.name}, ${step.kind}${figures?.rate !== undefined ? `, ${rate(figures.rate)}` : ""}${figures?.dead ? `, ${figures.dead} dead letters` : ""}`;
+    const shown = cut(step.name, 20);
+    const seen = [shown, cut(step.kind, 14), figures?.rate === undefined ? "" : rate(figures.rate), figures?.dead ? dead(figures.dead) : ""];
+    // The words of the box as they stand, then what they leave out.
+    const label = `${seen.filter(Boolean).join(" ")}${shown === step.name ? "" : `, in full ${step.name}`}${figures?.dead ? ", dead letters" : ""}`;
     const pick = () => choose(chosen ? "" : step.name);
     return (
       <g
@@ -98,26 +101,27 @@ const Box = memo(
           }
         }}
       >
-        <title>{`${step.name} (${step.kind})\n${step.text}`}</title>
         <rect class="frame" width={width} height={BOX} rx="8" />
         <rect class="family" x="0" y="12" width="3.5" height={BOX - 24} rx="1.75" />
         <text class="name" x="14" y="22">
-          {cut(step.name, 20)}
-        </text>
+          {seen[0]}
+        </text>{" "}
         <text class="detail" x="14" y="40">
-          {cut(step.kind, 14)}
-        </text>
-        <text class="rate" x={width - 12} y="40" text-anchor="end">
-          {figures?.rate !== undefined ? rate(figures.rate) : ""}
-        </text>
-        {figures?.dead ? (
+          {seen[1]}
+        </text>{" "}
+        {seen[2] && (
+          <text class="rate" x={width - 12} y="40" text-anchor="end">
+            {seen[2]}
+          </text>
+        )}{" "}
+        {seen[3] && (
           <g class="dead" transform={`translate(${width - 14} 14)`}>
             <circle r="9" />
             <text text-anchor="middle" y="3.6">
-              {figures.dead > 99 ? "99+" : figures.dead}
+              {seen[3]}
             </text>
           </g>
-        ) : null}
+        )}
       </g>
     );
   },
@@ -127,6 +131,10 @@ const Box = memo(
     before.figures?.rate === after.figures?.rate &&
     before.figures?.dead === after.figures?.dead,
 );
+
+function dead(number: number): string {
+  return number > 99 ? "99+" : String(number);
+}
 
 function cut(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, length - 1)}…`;

@@ -45,7 +45,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         To the content
       </a>
       <header class="top">
-        <a class="brand" href="/" aria-label="Penstock, overview">
+        <a class="brand" href="/" title="Overview">
           <Mark />
           <span>
             {who?.project || "penstock"}
