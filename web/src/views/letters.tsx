@@ -55,13 +55,16 @@ export function Letters({ flow, groups, error, step, again }: Props) {
 }
 
 function Preview({ flow, group, again }: { flow: Flow; group: LetterGroup; again: () => void }) {
+  // Those that were there when it was opened stay where they are: somebody may be at work on one.
+  const [kept] = useState(group.letters.slice(0, 5));
+  const now = new Map(group.letters.map((one) => [one.id, one]));
   if (!group.letters.length) return <p class="empty">Rows are shown to operators only.</p>;
   return (
     <div class="preview">
-      {group.letters.slice(0, 5).map((letter) => (
-        <One key={letter.id} flow={flow} letter={letter} again={again} />
+      {kept.map((letter) => (
+        <One key={letter.id} flow={flow} letter={now.get(letter.id) ?? letter} again={again} />
       ))}
-      {group.count > 5 && <p class="hint">The newest five. All of them: penstock deadletters {flow.flow}</p>}
+      {group.count > 5 && <p class="hint">The oldest five that are open. All of them: penstock deadletters {flow.flow}</p>}
     </div>
   );
 }

@@ -107,7 +107,7 @@ function Preview({ flow, preview, to, done }: { flow: Flow; preview: UndoPreview
               why: "wanted",
               done: "Undo begun",
               act: async (why) => {
-                await wish(path("/v1/flows/{name}/deployments", { name: flow.flow }), { kind: "undo", options: { to }, why });
+                await wish(path("/v1/flows/{name}/deployments", { name: flow.flow }), { kind: "undo", options: { to, auto_approve: true }, why });
                 done();
               },
             })

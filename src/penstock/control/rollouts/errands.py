@@ -15,7 +15,7 @@ from penstock.errors import ConfigError
 __all__ = ["input_of_epoch", "trial_of_letters"]
 
 _LOOK_EVERY_S = 0.05
-_PATIENCE_S = 60.0
+_PATIENCE_S = 120.0
 
 
 def trial_of_letters(
@@ -42,7 +42,7 @@ def _answered(
     python = str(python_of(bundle_of(environment, flow, version)))
     place = {"env": environment.name, "project_root": str(environment.root)}
     job = {"kind": kind, **place, "flow": flow, "version": version, **more}
-    chores, key = Chores(environment.folder / "chores"), new_id()
+    chores, key = Chores(environment.folder / "chores", clock), new_id()
     until_s = clock.stopwatch_s() + _PATIENCE_S
     try:
         while (answer := chores.ask(key, job, python=python)) is None:

@@ -34,6 +34,7 @@ def deployment_routes(
 ) -> None:
     """Add the routes."""
     operations = ledger.operations
+    _undo_route(app, environment, ledger, clock)
 
     def known(deployment: str) -> Deployment:
         found = operations.deployment(deployment)
@@ -57,13 +58,6 @@ def deployment_routes(
     def one_deployment(deployment: str) -> dict[str, Any]:
         """One handover: its plan, how far it is, what its stages found, its receipt."""
         return {"deployment": _values(known(deployment))}
-
-    @app.get("/v1/flows/{flow}/undo", tags=["deployments"])
-    def undo_preview(flow: str, to: str, version: str | None = None) -> dict[str, Any]:
-        """What an undo to an epoch, a time or a version would take back and run again; nothing is changed."""
-        known_flow(flow, environment, ledger, clock)
-        preview = Asker(ledger, environment, clock).preview_undo(flow, to, version=version)
-        return {"undo": preview.as_json()}
 
     @app.post("/v1/flows/{flow}/deployments", tags=["deployments"], status_code=201)
     def new_deployment(flow: str, ask: DeploymentAsk) -> dict[str, Any]:
@@ -96,6 +90,15 @@ def deployment_routes(
         operations.note(Event("rollback-asked", found.flow, {"deployment": found.id, **asked}, answer.who))
         wake()
         return {"deployment": _values(known(found.id))}
+
+
+def _undo_route(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock) -> None:
+    @app.get("/v1/flows/{flow}/undo", tags=["deployments"])
+    def undo_preview(flow: str, to: str, version: str | None = None) -> dict[str, Any]:
+        """What an undo to an epoch, a time or a version would take back and run again; nothing is changed."""
+        known_flow(flow, environment, ledger, clock)
+        preview = Asker(ledger, environment, clock).preview_undo(flow, to, version=version)
+        return {"undo": preview.as_json()}
 
 
 def _values(deployment: Deployment) -> dict[str, Any]:

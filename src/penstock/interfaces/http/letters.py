@@ -114,5 +114,12 @@ def _group(cause: str, letters: Sequence[Letter]) -> dict[str, Any]:
         "first_epoch": letters[0].fact.epoch,
         "last_epoch": newest.epoch,
         "versions": sorted({letter.fact.version for letter in letters}),
-        "letters": [letter.as_json() for letter in letters[-_SHOWN_MOST:][::-1]],
+        "letters": [letter.as_json() for letter in _shown(letters)],
     }
+
+
+def _shown(letters: Sequence[Letter]) -> list[Letter]:
+    """The oldest that are open, so that those that fall now do not move them away, then the newest of the others."""
+    still = [letter for letter in letters if letter.fact.status == "open"]
+    others = [letter for letter in letters if letter.fact.status != "open"]
+    return [*still[:_SHOWN_MOST], *others[-_SHOWN_MOST:][::-1]]
