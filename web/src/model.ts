@@ -258,7 +258,7 @@ export interface Series {
 export interface SqlResult {
   columns: { name: string; type: string }[];
   rows: unknown[][];
-  more: boolean;
+  truncated: boolean;
 }
 
 export interface Table {

@@ -3,7 +3,7 @@
 import { count } from "../format";
 
 export interface Bucket {
-  start: string | number;
+  start_us: number;
   counts: Record<string, number>;
 }
 

@@ -127,7 +127,7 @@ export function MetricChart({ title, metric, how, flow, format, turn, height }: 
   const { start, end } = interval();
   const step_s = Math.max(10, Math.ceil((end - start) / 300 / 10) * 10);
   const found = useAsked(
-    () => get<{ series: Series[] }>("/v1/metrics/series", { name: metric, flow, start, end, step_s, function: how }),
+    () => get<{ series: Series[] }>("/v1/metrics/series", { name: metric, flow, start_us: Math.round(start * 1e6), end_us: Math.round(end * 1e6), step: `${step_s}s`, function: how }),
     [metric, how, flow, turn, rangeName.value, marked.value],
   );
   const drawn = useMemo(() => (found.value ? together(found.value.series) : null), [found.value]);

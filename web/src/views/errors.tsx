@@ -2,21 +2,17 @@
 
 import { useMemo, useState } from "preact/hooks";
 import { get } from "../api";
-import { count } from "../format";
+import { count, id } from "../format";
 import type { LogEntry } from "../model";
 import { marked } from "../range";
 import { Card, Empty, useAsked, useTick } from "../ui/parts";
-import { errorsOf, moment } from "./counts";
+import { around, errorsOf } from "./counts";
 import { orMissing } from "./flow";
 
 interface Signature {
   signature: string;
-  hash?: string;
   count: number;
-  first?: string;
-  last?: string;
-  versions?: string[];
-  new?: boolean;
+  new_in?: string | null;
 }
 
 const DAY = 86_400;
@@ -28,7 +24,7 @@ export function Errors({ flow, step }: { flow: string; step: string }) {
   const end = bounds?.to ?? Date.now() / 1000;
   const start = bounds?.from ?? end - DAY;
   const filter = `severity>=ERROR AND resource.labels.flow="${flow}"${step ? ` AND resource.labels.step="${step}"` : ""}`;
-  const found = useAsked(() => get<{ signatures: Signature[] }>("/v1/logs/signatures", { filter, start: moment(start), end: moment(end) }), [filter, turn, bounds]);
+  const found = useAsked(() => get<{ signatures: Signature[] }>("/v1/logs/signatures", { flow, filter: step && `resource.labels.step="${step}"`, severity: "ERROR", ...around(start, end) }), [filter, turn, bounds]);
   const lines = useAsked(() => errorsOf(flow, start, end), [flow, turn, bounds]);
   const shown = useMemo(() => (lines.value ?? []).filter((one) => (!step || one.step === step) && (!chosen || sign(one.message) === sign(chosen))), [lines.value, step, chosen]);
   const title = bounds ? "Errors in the marked time" : "Errors in the last 24 hours";
@@ -44,7 +40,7 @@ export function Errors({ flow, step }: { flow: string; step: string }) {
             {(found.value?.signatures ?? []).map((one) => (
               <li key={one.signature}>
                 <button type="button" aria-pressed={chosen === one.signature} onClick={() => setChosen(chosen === one.signature ? "" : one.signature)}>
-                  <b>{count(one.count)}</b> {one.signature} {one.new && <em>new in this version</em>}
+                  <b>{count(one.count)}</b> {one.signature} {one.new_in && <em>new in {id(one.new_in)}</em>}
                 </button>
               </li>
             ))}

@@ -1,7 +1,7 @@
 // Logs: the filter language or SQL, a histogram by severity, a list of any length, and a tail that stays smooth.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { get, has, post, Refused } from "../api";
+import { get, has, Refused } from "../api";
 import { count } from "../format";
 import type { LogEntry, SqlResult } from "../model";
 import { interval, rangeName } from "../range";
@@ -10,7 +10,7 @@ import { mayAct } from "../session";
 import { Histogram, type Bucket } from "../ui/histogram";
 import { Button, Empty, Missing, Trouble, useAsked } from "../ui/parts";
 import { VirtualList } from "../ui/virtual";
-import { moment } from "./counts";
+import { around as between } from "./counts";
 import { RangeSwitch } from "./flow";
 import { SqlTable } from "./panel";
 
@@ -71,7 +71,7 @@ export function Logs() {
 }
 
 function Queried({ query }: { query: string }) {
-  const found = useAsked(() => post<SqlResult>("/v1/sql", { query, limit: 2000 }), [query]);
+  const found = useAsked(() => get<SqlResult>("/v1/sql", { query, limit: 2000 }), [query]);
   if (!mayAct.value) return <Empty>Queries show rows: they are for operators.</Empty>;
   if (found.error !== null) return <Trouble error={found.error} />;
   return found.value ? <SqlTable result={found.value} /> : <p class="loading">…</p>;
@@ -80,7 +80,7 @@ function Queried({ query }: { query: string }) {
 function Filtered({ filter }: { filter: string }) {
   const [live, setLive] = useState(false);
   const span = useMemo(interval, [rangeName.value, filter]);
-  const around = { filter, start: moment(span.start), end: moment(span.end) };
+  const around = { filter, ...between(span.start, span.end) };
   const buckets = useAsked(() => get<{ buckets: Bucket[] }>("/v1/logs/histogram", { ...around, buckets: 80 }), [filter, rangeName.value]);
   if (!has("/v1/logs")) return <Missing what="The log" />;
   return (
@@ -98,7 +98,7 @@ function Filtered({ filter }: { filter: string }) {
   );
 }
 
-function Found({ around }: { around: { filter: string; start: string; end: string } }) {
+function Found({ around }: { around: { filter: string; since_us: number; until_us: number } }) {
   const [entries, setEntries] = useState<LogEntry[]>([]);
   const [next, setNext] = useState<string | null>("");
   const [error, setError] = useState<unknown>(null);

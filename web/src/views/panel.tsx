@@ -1,13 +1,13 @@
 // One panel of a dashboard: the history of a metric, a query, or lines of the log.
 
-import { get, post } from "../api";
+import { get } from "../api";
 import { count, short, value } from "../format";
 import type { Panel, SqlResult } from "../model";
 import { Chart } from "../ui/chart";
 import { Empty, Trouble, useAsked, useTick } from "../ui/parts";
 import { mayAct } from "../session";
 import { MetricChart } from "./charts";
-import { moment } from "./counts";
+import { around } from "./counts";
 import { orMissing } from "./flow";
 import { LogLines } from "./errors";
 import { interval, rangeName } from "../range";
@@ -23,13 +23,13 @@ export function PanelBody({ panel, flow }: { panel: Panel; flow: string }) {
 function LogPanel({ panel, flow, turn }: { panel: Panel; flow: string; turn: number }) {
   const filter = [flow && `resource.labels.flow="${flow}"`, panel.query].filter(Boolean).join(" AND ");
   const span = interval();
-  const found = useAsked(() => get<{ entries: LogEntry[] }>("/v1/logs", { filter, start: moment(span.start), end: moment(span.end), limit: 100 }), [filter, turn, rangeName.value]);
+  const found = useAsked(() => get<{ entries: LogEntry[] }>("/v1/logs", { filter, ...around(span.start, span.end), limit: 100 }), [filter, turn, rangeName.value]);
   if (found.error !== null && !found.value) return orMissing(found.error, "The log");
   return found.value ? <LogLines entries={found.value.entries} /> : <p class="empty">…</p>;
 }
 
 function SqlPanel({ panel, turn }: { panel: Panel; turn: number }) {
-  const found = useAsked(() => post<SqlResult>("/v1/sql", { query: panel.query, limit: 2000 }), [panel.query, turn]);
+  const found = useAsked(() => get<SqlResult>("/v1/sql", { query: panel.query, limit: 2000 }), [panel.query, turn]);
   if (!mayAct.value) return <Empty>Queries show rows: they are for operators.</Empty>;
   if (found.error !== null && !found.value) return <Trouble error={found.error} />;
   const result = found.value;
@@ -72,7 +72,7 @@ export function SqlTable({ result }: { result: SqlResult }) {
           </tbody>
         </table>
       </div>
-      {(result.more || result.rows.length > 500) && <p class="hint">There are more rows than are shown.</p>}
+      {(result.truncated || result.rows.length > 500) && <p class="hint">There are more rows than are shown.</p>}
     </>
   );
 }

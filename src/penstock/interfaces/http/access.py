@@ -78,6 +78,8 @@ _ROWS_SEEN = (
     "/v1/flows/{flow}/undo",
     "/v1/logs",
     "/v1/logs/{what}",
+    "/v1/logs/metrics/{metric}",
+    "/v1/sql",
     "/v1/tables",
 )
 """What shows rows, or what people write into logs."""
@@ -91,7 +93,6 @@ _WISHES = (
     ),
     "/v1/alerts/{alert}/{deed}",
     "/v1/silences",
-    "/v1/sql",
     "/v1/why",
     "/v1/why/input",
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from pydantic import Field
 
 from penstock.clock import Clock
@@ -26,13 +26,6 @@ from penstock.ledger import Ledger
 __all__ = ["row_routes"]
 
 _ROWS_MOST = 10_000
-
-
-class SqlAsk(Ask):
-    """A query that reads. `limit`: how many rows are sent."""
-
-    query: str = Field(max_length=20_000)
-    limit: int = Field(default=1_000, ge=1, le=_ROWS_MOST)
 
 
 class WhyAsk(Ask):
@@ -61,21 +54,22 @@ def row_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Cl
         names = ("name", "kind", "place", "key", "flow", "step")
         return {"tables": [{name: getattr(one, name) for name in names} for one in environment_tables(environment)]}
 
-    @app.post("/v1/sql", tags=["rows"])
-    def sql(ask: SqlAsk) -> dict[str, Any]:
+    @app.get("/v1/sql", tags=["rows"])
+    def sql(
+        query: Annotated[str, Query(min_length=1, max_length=20_000)],
+        limit: Annotated[int, Query(ge=1, le=_ROWS_MOST)] = 1_000,
+    ) -> dict[str, Any]:
         """The first rows of a query (DuckDB SQL) over tables and ledger, as lists in the order of `columns`."""
         with SqlSession(environment, outside=False) as session:
-            found = session.query(ask.query)
+            found = session.query(query)
             rows: list[list[Any]] = []
-            more = False
             for batch in found.batches:
-                room = ask.limit - len(rows)
-                rows += [list(row.values()) for row in batch.slice(0, room).to_pylist()]
-                more = batch.num_rows > room
-                if more:
+                rows += [list(row.values()) for row in batch.slice(0, limit + 1 - len(rows)).to_pylist()]
+                if len(rows) > limit:
                     break
             columns = [{"name": field.name, "type": str(field.type)} for field in found.schema]
-        return {"columns": columns, "rows": json.loads(json.dumps(rows, default=str)), "more": more}
+        shown = json.loads(json.dumps(rows[:limit], default=str))
+        return {"columns": columns, "rows": shown, "truncated": len(rows) > limit}
 
     @app.post("/v1/why", tags=["rows"])
     def why(ask: WhyAsk) -> dict[str, Any]:
