@@ -250,9 +250,10 @@ export interface Dashboard {
   who: string;
 }
 
-export interface Series {
-  labels: Record<string, string>;
-  points: [number, number | null][];
+/** The history of a metric: a value for each time, null where there was no sample. */
+export interface SeriesAnswer {
+  times_us: number[];
+  series: { labels: Record<string, string>; values: (number | null)[] }[];
 }
 
 export interface SqlResult {

@@ -3,7 +3,7 @@
 import { useMemo } from "preact/hooks";
 import { get } from "../api";
 import { millis, rate, short, span } from "../format";
-import type { Flow, History, Series, Step } from "../model";
+import type { Flow, History, SeriesAnswer, Step } from "../model";
 import { interval, marked, rangeName, rangeSeconds } from "../range";
 import { Chart, VersionLane, type Line } from "../ui/chart";
 import { Card, Trouble, useAsked, useTick } from "../ui/parts";
@@ -127,10 +127,10 @@ export function MetricChart({ title, metric, how, flow, format, turn, height }: 
   const { start, end } = interval();
   const step_s = Math.max(10, Math.ceil((end - start) / 300 / 10) * 10);
   const found = useAsked(
-    () => get<{ series: Series[] }>("/v1/metrics/series", { name: metric, flow, start_us: Math.round(start * 1e6), end_us: Math.round(end * 1e6), step: `${step_s}s`, function: how }),
+    () => get<SeriesAnswer>("/v1/metrics/series", { name: metric, flow, start_us: Math.round(start * 1e6), end_us: Math.round(end * 1e6), step: `${step_s}s`, function: how }),
     [metric, how, flow, turn, rangeName.value, marked.value],
   );
-  const drawn = useMemo(() => (found.value ? together(found.value.series) : null), [found.value]);
+  const drawn = useMemo(() => (found.value ? drawnOf(found.value) : null), [found.value]);
   if (found.error !== null && !drawn)
     return (
       <figure class="chart">
@@ -141,18 +141,15 @@ export function MetricChart({ title, metric, how, flow, format, turn, height }: 
   return drawn ? <Chart title={title} times={drawn.times} lines={drawn.lines} format={format} from={start} to={end} height={height} /> : <figure class="chart" />;
 }
 
-/** Series whose points are at different times, on one axis. */
-export function together(series: Series[]): { times: number[]; lines: Line[] } {
-  const times = [...new Set(series.flatMap((one) => one.points.map(([time]) => time)))].sort((one, other) => one - other);
+function drawnOf({ times_us, series }: SeriesAnswer): { times: number[]; lines: Line[] } {
   const lines = series.slice(0, 12).map((one, at): Line => {
-    const known = new Map(one.points);
-    const { env: _, project: __, ...labels } = one.labels;
+    const { env: _, project: __, flow: ___, ...labels } = one.labels;
     return {
-      label: Object.values(labels).join(" ") || "all",
+      label: Object.values(labels).join(" ") || one.labels["flow"] || "all",
       colour: PALETTE[at % PALETTE.length] ?? "series1",
-      values: times.map((time) => known.get(time) ?? null),
+      values: one.values,
       fill: series.length === 1,
     };
   });
-  return { times, lines };
+  return { times: times_us.map((time) => time / 1e6), lines };
 }
