@@ -38,7 +38,7 @@ class LettersAsk(Ask):
     ids: list[int] = Field(default_factory=list)
     cause: str | None = None
     every: bool = False
-    edited: dict[int, str] = Field(default_factory=dict)
+    edited: dict[str, str] = Field(default_factory=dict)
 
 
 def letter_routes(
@@ -85,7 +85,10 @@ def letter_routes(
 
 
 def _edited(ask: LettersAsk) -> dict[int, str]:
-    return {number: edited_payload(text) for number, text in ask.edited.items()}
+    wrong = [number for number in ask.edited if not number.isdecimal()]
+    if wrong:
+        raise ConfigError(f"{wrong[0]!r} is no number of a dead letter", hint="edited: number -> the row as JSON text")
+    return {int(number): edited_payload(text) for number, text in ask.edited.items()}
 
 
 def _groups(letters: Sequence[Letter], *, with_rows: bool) -> list[dict[str, Any]]:
