@@ -81,7 +81,7 @@ def make_app(
     deployment_routes(app, environment, ledger, clock, begin=begin, wake=wake)
     letter_routes(app, environment, ledger, clock, wake)
     row_routes(app, environment, ledger, clock)
-    dashboard_routes(app, environment, ledger, clock)
+    dashboard_routes(app, ledger)
     page_routes(app, PAGES)
     return Guard(app, keys)
 
