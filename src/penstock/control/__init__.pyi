@@ -1,3 +1,8 @@
+from .alerting.desk import AlertDesk, ShownAlert
+from .alerting.duty import AlertDuty
+from .alerting.looking import Alerting
+from .alerting.planning import AlertPlan, alert_plan
+from .alerting.telling import circumstance_of, delivery, try_route
 from .binding import KINDS, Binding
 from .bundles import Bundle, bundle_of, bundles, load_bundle, make_bundle, version_environment
 from .chaos.conducting import Performance, Wanted
@@ -66,6 +71,10 @@ __all__ = [
     "LEDGER_VIEWS",
     "RUNNING",
     "WORKING",
+    "AlertDesk",
+    "AlertDuty",
+    "AlertPlan",
+    "Alerting",
     "Asker",
     "Binding",
     "Bound",
@@ -103,6 +112,7 @@ __all__ = [
     "Server",
     "ServerFacts",
     "Settings",
+    "ShownAlert",
     "SqlSession",
     "Stage",
     "TableFacts",
@@ -112,6 +122,7 @@ __all__ = [
     "Verdict",
     "Wanted",
     "Wisher",
+    "alert_plan",
     "bare_project",
     "begin_by_request",
     "bind",
@@ -119,6 +130,8 @@ __all__ = [
     "bundles",
     "bytes_of",
     "chosen_letters",
+    "circumstance_of",
+    "delivery",
     "diffs_of_report",
     "drop_letters",
     "edited_payload",
@@ -165,6 +178,7 @@ __all__ = [
     "short",
     "source_schemas",
     "try_letters",
+    "try_route",
     "version_environment",
     "version_manifest",
 ]

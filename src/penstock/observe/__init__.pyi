@@ -14,6 +14,7 @@ from .alerts import (
     State,
     advance,
     alert_id,
+    alert_text,
     checked,
     due,
     message_of,
@@ -21,6 +22,7 @@ from .alerts import (
     quieted,
 )
 from .alerts.backtesting import Episode, backtest
+from .alerts.messages import told
 from .alerts.page import alerts_page
 from .alerts.routes import ROUTE_KINDS, check_route, deliver
 from .entries import LOG_COLUMNS, SEVERITIES, ColumnType, LogColumn, log_schema
@@ -76,6 +78,7 @@ __all__ = [
     "Vector",
     "advance",
     "alert_id",
+    "alert_text",
     "alerts_page",
     "backtest",
     "check_route",
@@ -92,4 +95,5 @@ __all__ = [
     "parse_query",
     "quieted",
     "render_metrics",
+    "told",
 ]
