@@ -30,7 +30,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def counters(totals: TotalsByFlow) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every sample of a counter or a histogram, as a reader of OpenMetrics sees it."""
     sample = FlowSample(FLOW, 10_000_000, "running", "v1", totals.of(FLOW), generation=1)
-    text, kind = render_metrics("dev", [sample], accept=OPENMETRICS)
+    text, kind = render_metrics("shop", "dev", [sample], accept=OPENMETRICS)
     assert kind.startswith("application/openmetrics-text")
     return {
         (one.name, frozenset(one.labels.items())): one.value
@@ -42,7 +42,7 @@ def counters(totals: TotalsByFlow) -> dict[tuple[str, frozenset[tuple[str, str]]
 
 def named(found: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
     """One sample."""
-    return found[name, frozenset({"env": "dev", "flow": FLOW, **labels}.items())]
+    return found[name, frozenset({"project": "shop", "env": "dev", "flow": FLOW, **labels}.items())]
 
 
 def undo(ledger: Ledger) -> None:
@@ -58,7 +58,10 @@ def undo(ledger: Ledger) -> None:
 
 def test_names_types_and_labels_are_frozen() -> None:
     """Dashboards and alerts of users name them: a change of this file breaks those."""
-    lines = [f"{one.name} {one.type} {one.unit or '-'} {','.join(one.labels) or '-'}" for one in METRICS]
+    lines = [
+        f"{one.name} {one.type} {one.unit or '-'} {','.join(one.labels) or '-'}{' server' if one.of_server else ''}"
+        for one in METRICS
+    ]
 
     assert "\n".join(lines) + "\n" == GOLDEN.read_text()
     for one in METRICS:
@@ -117,23 +120,11 @@ def test_a_flow_that_was_forgotten_begins_again(ledger: Ledger) -> None:
     assert totals.of(FLOW).epochs == 0
 
 
-def test_freshness_is_the_age_of_the_watermark_or_else_of_the_last_commit() -> None:
-    """A watermark at the end of time is no time."""
-    sample = FlowSample(
-        "f", 30_000_000, "running", "v1", FlowTotals(), committed_us=25_000_000, watermark_us=10_000_000
-    )
-
-    assert sample.age_s == 20
-    assert replace(sample, watermark_us=None).age_s == 5
-    assert replace(sample, watermark_us=2**63 - 1).age_s == 5
-    assert replace(sample, watermark_us=None, committed_us=None).age_s is None
-
-
 def test_an_objective_is_told_where_there_is_one() -> None:
     """Both texts that the library knows carry it, and only for flows that have one."""
     sample = FlowSample("f", 0, "held", "v1", FlowTotals(), freshness_us=30_000_000)
-    text = render_metrics("dev", [sample, replace(sample, flow="g", freshness_us=None)])[0].decode()
+    text = render_metrics("shop", "dev", [sample, replace(sample, flow="g", freshness_us=None)])[0].decode()
 
-    assert 'penstock_freshness_objective_seconds{env="dev",flow="f"} 30.0' in text
-    assert 'penstock_freshness_objective_seconds{env="dev",flow="g"}' not in text
-    assert 'penstock_flow_state{env="dev",flow="f",state="held"} 1.0' in text
+    assert 'penstock_freshness_objective_seconds{env="dev",flow="f",project="shop"} 30.0' in text
+    assert 'penstock_freshness_objective_seconds{env="dev",flow="g",project="shop"}' not in text
+    assert 'penstock_flow_state{env="dev",flow="f",project="shop",state="held"} 1.0' in text

@@ -23,7 +23,7 @@ from penstock.observe.history.records import Floats, Ids, Records, packed_tick
 from penstock.observe.history.sealing import HOUR_US, MINUTE_US, read_series, seal
 from penstock.observe.metrics import MetricFamily
 
-__all__ = ["STEPS_MAX", "MetricHistory", "StoredName"]
+__all__ = ["STEPS_MAX", "MetricHistory", "StoredName", "view_frame"]
 
 STEPS_MAX = 11_000
 SERIES_MAX = 50_000
