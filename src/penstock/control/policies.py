@@ -324,5 +324,4 @@ def supervise_policy(table: SuperviseTable) -> SupervisePolicy:
 def metrics_policy(table: MetricsTable) -> MetricsPolicy:
     """What holds where the table says nothing else."""
     otlp = None if table.otlp is None else _laid_over(PushPolicy(table.otlp.endpoint), table.otlp)
-    plain = MetricsTable(**{name: getattr(table, name) for name in table.model_fields_set if name != "otlp"})
-    return replace(_laid_over(MetricsPolicy(), plain), otlp=otlp)
+    return replace(_laid_over(MetricsPolicy(), table), otlp=otlp)

@@ -77,7 +77,8 @@ def freshness_words(fresh_s: float | None, objective_s: float | None) -> str:
 def _span(seconds: float) -> str:
     for size_s, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size_s:
-            return f"{seconds / size_s:.3g} {unit}"
+            amount = seconds / size_s
+            return f"{amount:,.0f} {unit}" if amount >= 10 else f"{amount:.1f} {unit}"  # noqa: PLR2004
     return f"{seconds:.0f} s" if seconds >= 10 or seconds == round(seconds) else f"{seconds:.1f} s"  # noqa: PLR2004
 
 

@@ -297,7 +297,7 @@ def view_frame(records: Records | None, name: str, labels: str) -> pl.DataFrame:
     has = json.loads(labels)
     return pl.DataFrame(
         {
-            "at": pl.Series(known.at_us, dtype=pl.Int64).cast(pl.Datetime("us", "UTC")),
+            "timestamp": pl.Series(known.at_us, dtype=pl.Int64).cast(pl.Datetime("us", "UTC")),
             "name": pl.repeat(name, len(known), dtype=pl.String, eager=True),
             "flow": pl.repeat(has.get("flow"), len(known), dtype=pl.String, eager=True),
             "labels": pl.repeat(labels, len(known), dtype=pl.String, eager=True),

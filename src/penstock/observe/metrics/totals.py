@@ -104,8 +104,9 @@ class FlowTotals:
                     continue
                 self.steps_since[step] = (self.worked_s, self.idle_s)
             self.steps_s[step] = self.steps_s.get(step, 0.0) + told.get("ms", 0.0) / 1e3
-            self.step_rows_in[step] += int(told.get("in", 0))
-            self.step_rows_out[step] += int(told.get("out", 0))
+            for counts, name in ((self.step_rows_in, "in"), (self.step_rows_out, "out")):
+                if name in told:
+                    counts[step] += int(told[name])
         self.worked_s += took_s
 
     def _note(self, record: EpochRecord) -> None:
