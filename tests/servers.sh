@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that the servers that the tests start are installed: Debian's postgresql and nats-server.
+# Makes sure that the servers and tools that the tests start are installed: Debian's postgresql, nats-server and
+# prometheus (its promtool).
 # Installs what is missing as root; says what to install as anybody else. Starts nothing.
 set -euo pipefail
 
@@ -10,6 +11,7 @@ has() {
 missing=()
 { has postgres && has initdb; } || missing+=(postgresql)
 has nats-server || missing+=(nats-server)
+has promtool || missing+=(prometheus)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -98,7 +98,7 @@ class OtlpPush:
             counts = [count - before for count, before in zip(upto, [0, *upto[:-1]], strict=True)]
             total = next(one.value for one in told if one.name.endswith("_sum"))
             yield self._export.HistogramDataPoint(
-                labels, self._since_ns, now_ns, upto[-1], total, counts, bounds[:-1], 0.0, 0.0
+                labels, self._since_ns, now_ns, upto[-1], total, counts, bounds[:-1], None, None
             )
 
 
