@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_a_quantile_of_a_histogram(history: MetricHistory) -> None:
         history.append(START_US + second * SECOND_US, [family])
 
     def value(quantile: float) -> float:
-        span = {"start_us": START_US, "end_us": START_US + 20 * SECOND_US}
+        span: Any = {"start_us": START_US, "end_us": START_US + 20 * SECOND_US}
         answer = history.series("took_seconds", **span, step_s=20, function="quantile", quantile=quantile)
         assert answer.series[0].labels == {"flow": "f"}
         return float(answer.series[0].values[0])
@@ -159,7 +160,7 @@ def test_the_number_of_series_has_a_limit(tmp_path: Path) -> None:
 def test_wrong_questions_are_answered_by_what_is_right(history: MetricHistory) -> None:
     """An unknown metric or function names the closest one; too many steps, a wrong time and quantile are refused."""
     fill(history, float, upto_s=60)
-    span = {"start_us": START_US, "end_us": START_US + 60 * SECOND_US}
+    span: Any = {"start_us": START_US, "end_us": START_US + 60 * SECOND_US}
 
     with pytest.raises(ConfigError, match="rows_total"):
         history.series("row_total", **span, step_s=10)

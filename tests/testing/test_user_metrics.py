@@ -143,7 +143,12 @@ def test_what_is_wrong_is_said(make: object, words: str) -> None:
 
 def test_what_a_test_asks_wrongly_is_said() -> None:
     """A metric that nobody counted, and labels that it has not."""
-    found = told(lambda batch: (SEEN.inc(), batch)[1])
+
+    def count(batch: pl.DataFrame) -> pl.DataFrame:
+        SEEN.inc()
+        return batch
+
+    found = told(count)
 
     with pytest.raises(KeyError, match="seen"):
         found.metric("sen")
