@@ -168,7 +168,7 @@ class Watched:
     def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)
 
-    def epochs(self, flow: str, **asked: int) -> object:
+    def epochs(self, flow: str, **asked: Any) -> object:
         """As the ledger, counted."""
         found = self.inner.epochs(flow, **asked)
         self.read += len(found)

@@ -26,8 +26,9 @@ class Results(Mapping[str, pl.DataFrame]):
     """What a run gave: by the name of each dataset that the flow writes, the rows that it holds in the end.
 
     `dead`: the dead letters, a row each, with `step`, `error`, `message`, `payload` and the other columns of
-    `penstock deadletters`. `metrics`: the author's own (`penstock.metric`), by name; `metric` gives one number. `late`: how many rows came too late. `checks`: for each expectation, as "step: check", how
+    `penstock deadletters`. `late`: how many rows came too late. `checks`: for each expectation, as "step: check", how
     many rows "passed" and "failed". `epochs`: the record of each epoch, with the columns of `penstock ledger`.
+    `metrics`: the author's own (`penstock.metric`), by name; `metric` gives one number.
     """
 
     tables: Mapping[str, pl.DataFrame]
