@@ -35,16 +35,12 @@ from .letters import (
 )
 from .loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
 from .locks import flow_lock, lock_holder
-from .metering import flow_samples
+from .metering.keeping import opened_history, read_history
+from .metering.meter import LogCounts, Meter
+from .metering.pushing import otlp_push
+from .metering.sampling import Sampler
 from .policies import Extent, extent_of
-from .project import (
-    Environment,
-    Project,
-    bare_project,
-    find_project,
-    load_project,
-    project_for,
-)
+from .project import Environment, Project, bare_project, find_project, load_project, project_for
 from .reset import Removal, plan_reset, reset_here
 from .rollouts.asking import Asker, Intent, UndoPreview, begin_by_request, epochs_of, manner_of
 from .rollouts.machine import Rollouts
@@ -95,7 +91,9 @@ __all__ = [
     "Letter",
     "Limits",
     "LoadedFlow",
+    "LogCounts",
     "Manner",
+    "Meter",
     "Outcome",
     "Performance",
     "PreparedRun",
@@ -108,6 +106,7 @@ __all__ = [
     "RestartPolicy",
     "Rollouts",
     "RowDiff",
+    "Sampler",
     "Schedule",
     "Server",
     "ServerFacts",
@@ -143,7 +142,6 @@ __all__ = [
     "find_project",
     "flow_folder",
     "flow_lock",
-    "flow_samples",
     "flow_statuses",
     "has_ledger",
     "inspect_flow",
@@ -161,12 +159,15 @@ __all__ = [
     "manner_of",
     "member_values",
     "next_us",
+    "opened_history",
     "opened_ledger",
+    "otlp_push",
     "plan_from_json",
     "plan_reset",
     "prepare",
     "project_for",
     "python_of",
+    "read_history",
     "read_ledger",
     "read_server",
     "receipt_of_facts",

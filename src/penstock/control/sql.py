@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from penstock.control.databases import quoted
 from penstock.control.ledgers import read_ledger
+from penstock.control.metering.keeping import metrics_frame
 from penstock.control.project import Environment
 from penstock.control.readers import READERS, Shelf
 from penstock.control.tables import TableFacts, environment_tables
@@ -29,7 +30,7 @@ from penstock.ledger import Ledger, dead_letter_frame, epoch_frame
 
 __all__ = ["LEDGER_VIEWS", "QueryResult", "SqlSession"]
 
-LEDGER_VIEWS = ("epochs", "dead_letters")
+LEDGER_VIEWS = ("epochs", "dead_letters", "metrics")
 BATCH_ROWS = 10_000
 EPOCHS_MAX = 100_000
 """The views of the ledger show the newest so many of each flow."""
@@ -143,6 +144,9 @@ class SqlSession:
             raise ConnectorError(f"table {name!r} ({table.kind} {table.place}) can't be read: {error}") from None
 
     def _open_ledger_view(self, name: str) -> None:
+        if name == "metrics":
+            self._connection.register(name, metrics_frame(self.environment).to_arrow())
+            return
         frame_of = _LEDGER_FRAMES[name]
         frames = [frame_of(None, "")]
         with read_ledger(self.environment) as ledger:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -17,10 +18,14 @@ import typer
 from penstock.clock import Clock, SystemClock
 from penstock.control import (
     Environment,
+    Meter,
     Rollouts,
+    Sampler,
     Server,
     begin_by_request,
+    opened_history,
     opened_ledger,
+    otlp_push,
     read_server,
     settings_of,
 )
@@ -76,9 +81,18 @@ def command(
     """
     found, environment = environment_of(project, env)
     clock = SystemClock()
-    with opened_ledger(environment, clock) as ledger:
+    with opened_ledger(environment, clock) as ledger, opened_history(environment) as history:
         token, made = kept_token(environment.folder, given=os.environ.get(_TOKEN), renew=new_token)
         lines = _Lines(clock)
+        meter = Meter(ledger, environment, clock, history=history, policy=found.metrics)
+        sampler = Sampler(
+            meter,
+            history,
+            every_s=found.metrics.every_s,
+            push=otlp_push(found, environment, clock),
+            push_every_s=60.0 if found.metrics.otlp is None else found.metrics.otlp.every_s,
+            tell=partial(lines.tell, ""),
+        )
         server = Server(
             environment,
             ledger,
@@ -86,13 +100,15 @@ def command(
             settings=settings_of(found.supervise, lease_s=lease, hang_after_s=hang_after),
             spares=found.supervise.spares if spares is None else spares,
             lease_s=lease,
-            duties=[Rollouts(environment, clock)],
+            duties=[Rollouts(environment, clock), sampler],
             tell=lines.tell,
         )
-        with closing(lines), closing(server):
+        with closing(lines), closing(sampler), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
             begin = begin_by_request(environment, ledger, clock)
-            listener = Listener(make_app(environment, ledger, clock, token, begin=begin, wake=server.wake), port=port)
+            app = make_app(environment, ledger, clock, token, begin=begin, meter=meter, wake=server.wake)
+            listener = Listener(app, port=port)
+            meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
             try:
                 server.listens_at(listener.url)
                 listener.start()
