@@ -297,6 +297,7 @@ def test_promtool_finds_no_fault(ledger: Ledger) -> None:
         compared={"equal": 1},
         run_ended_us=1,
         run_s=1.0,
+        schedule_s=3600.0,
         log_lines={"ERROR": 1},
         cpu_s={"leader": 1.0},
         memory_bytes={"leader": 1},

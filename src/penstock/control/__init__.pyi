@@ -1,3 +1,4 @@
+from .alerting.beginning import alert_duty
 from .alerting.desk import AlertDesk, ShownAlert
 from .alerting.duty import AlertDuty
 from .alerting.looking import Alerting
@@ -121,6 +122,7 @@ __all__ = [
     "Verdict",
     "Wanted",
     "Wisher",
+    "alert_duty",
     "alert_plan",
     "bare_project",
     "begin_by_request",

@@ -21,11 +21,18 @@ class AlertDuty:
     """
 
     def __init__(
-        self, make: Callable[[], Alerting], clock: Clock, *, every_s: float, tell: Callable[[str, str], None]
+        self,
+        make: Callable[[], Alerting],
+        clock: Clock,
+        *,
+        every_s: float,
+        tell: Callable[[str, str], None],
+        on: bool = True,
     ) -> None:
         self._make = make
         self._clock = clock
         self._every_s = every_s
+        self._on = on
         self._tell = tell
         self._alerting: Alerting | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="penstock-alerts")
@@ -37,7 +44,7 @@ class AlertDuty:
     def step(self, crew: Crew) -> bool:
         """Begin a look where it is time for one, and the last one is done. Never hurries anybody."""
         now_s = self._clock.stopwatch_s()
-        if now_s >= self._next_s and (self._looking is None or self._looking.done()):
+        if self._on and now_s >= self._next_s and (self._looking is None or self._looking.done()):
             self._next_s = now_s + self._every_s
             self._looking = self._threads.submit(self._guarded)
         return False

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from threading import Lock
+from typing import Any
 
 from penstock.clock import Clock
 from penstock.control.metering.counts import FACT, FlowCounts, SideCounts
 from penstock.control.metering.machine import disk_bytes, files_bytes, memory_limit_bytes
 from penstock.control.policies import MetricsPolicy
 from penstock.control.project import Environment
+from penstock.control.supervising.schedule import next_us, read_schedule
 from penstock.control.supervising.standing import is_leader
 from penstock.control.supervising.status import FlowStatus, flow_statuses
 from penstock.flow import duration_text
@@ -177,6 +179,7 @@ class Meter:
             compared={} if deployment is None else _compared(deployment),
             run_ended_us=totals.run_ended_us,
             run_s=totals.run_s,
+            schedule_s=_interval_s(options, now_us),
             log_lines=self._log_lines(flow),
             cpu_s=dict(counts.cpu_s),
             memory_bytes=_memory(status),
@@ -232,3 +235,12 @@ def _memory(status: FlowStatus) -> dict[str, int]:
         if member.facts.get("memory_bytes") is not None:
             found["leader" if is_leader(member) else "follower"] += int(member.facts["memory_bytes"])
     return dict(found)
+
+
+def _interval_s(options: Mapping[str, Any], now_us: int) -> float | None:
+    """How far the next two runs of a flow are apart; None for one that does not run by the clock."""
+    schedule = read_schedule(options)
+    if schedule is None:
+        return None
+    first_us = next_us(schedule, now_us)
+    return (next_us(schedule, first_us) - first_us) / 1e6

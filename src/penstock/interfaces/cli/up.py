@@ -22,6 +22,8 @@ from penstock.control import (
     Rollouts,
     Sampler,
     Server,
+    alert_duty,
+    alert_plan,
     begin_by_request,
     opened_history,
     opened_ledger,
@@ -93,6 +95,7 @@ def command(
             push_every_s=60.0 if found.metrics.otlp is None else found.metrics.otlp.every_s,
             tell=partial(lines.tell, ""),
         )
+        alerts = alert_duty(found, environment, ledger, clock, history, None, tell=lines.tell)
         server = Server(
             environment,
             ledger,
@@ -100,13 +103,22 @@ def command(
             settings=settings_of(found.supervise, lease_s=lease, hang_after_s=hang_after),
             spares=found.supervise.spares if spares is None else spares,
             lease_s=lease,
-            duties=[Rollouts(environment, clock), sampler],
+            duties=[Rollouts(environment, clock), sampler, alerts],
             tell=lines.tell,
         )
-        with closing(lines), closing(sampler), closing(server):
+        with closing(lines), closing(sampler), closing(alerts), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
             begin = begin_by_request(environment, ledger, clock)
-            app = make_app(environment, ledger, clock, token, begin=begin, meter=meter, wake=server.wake)
+            app = make_app(
+                environment,
+                ledger,
+                clock,
+                token,
+                begin=begin,
+                meter=meter,
+                alerts=alert_plan(found.alerts),
+                wake=server.wake,
+            )
             listener = Listener(app, port=port)
             meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
             try:

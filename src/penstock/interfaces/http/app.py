@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from penstock.clock import Clock
 from penstock.control import (
+    AlertPlan,
     CatchUp,
     Environment,
     FlowStatus,
@@ -23,7 +24,8 @@ from penstock.control import (
     living_server,
     member_values,
 )
-from penstock.errors import ConfigError, DefinitionError, FlowBusy, LedgerError, PenstockError
+from penstock.errors import ConfigError, DefinitionError, FlowBusy, LedgerError, PenstockError, QueryError
+from penstock.interfaces.http.alerts import alert_routes
 from penstock.interfaces.http.bodies import Ask, ScheduleAsk, StartAsk
 from penstock.interfaces.http.deployments import Begin, deployment_routes
 from penstock.interfaces.http.guard import Guard
@@ -46,18 +48,21 @@ def make_app(
     *,
     begin: Begin | None = None,
     meter: Meter | None = None,
+    alerts: AlertPlan | None = None,
     wake: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """The application of one environment's server.
 
-    `begin`: begins handovers. `meter`: measures the flows, with a store of what was. `wake`: called after a wish, so
-    that it is looked at at once.
+    `begin`: begins handovers. `meter`: measures the flows, with a store of what was. `alerts`: what is looked at.
+    `wake`: called after a wish, so that it is looked at at once.
     """
     app = FastAPI(title="Penstock", description=_DESCRIPTION, version="1", docs_url=None, redoc_url=None)
     app.add_exception_handler(PenstockError, _failed)
     app.add_exception_handler(RequestValidationError, _misread)
     _fact_routes(app, environment, ledger, clock)
-    metric_routes(app, meter or Meter(ledger, environment, clock))
+    measured = meter or Meter(ledger, environment, clock)
+    metric_routes(app, measured)
+    alert_routes(app, ledger, clock, alerts or AlertPlan(), measured)
     _flow_routes(app, environment, ledger, clock)
     _wish_routes(app, environment, ledger, clock, wake)
     deployment_routes(app, environment, ledger, clock, begin=begin, wake=wake)
@@ -77,7 +82,7 @@ def _status(error: PenstockError) -> int:
         return 409
     if isinstance(error, LedgerError):
         return 503 if error.heals else 409
-    return 422 if isinstance(error, (ConfigError, DefinitionError)) else 500
+    return 422 if isinstance(error, (ConfigError, DefinitionError, QueryError)) else 500
 
 
 async def _misread(_: Request, error: Exception) -> JSONResponse:

@@ -162,6 +162,7 @@ def _values(sample: FlowSample) -> Mapping[str, Values]:
         "penstock_rollout_compared_rows": _by_name(sample.compared),
         "penstock_run_last_success_timestamp_seconds": _seconds(sample.run_ended_us),
         "penstock_run_duration_seconds": _one(sample.run_s),
+        "penstock_schedule_interval_seconds": _one(sample.schedule_s),
         "penstock_log_lines_total": _by_name(sample.log_lines),
         "penstock_worker_cpu_seconds_total": _by_name(sample.cpu_s),
         "penstock_worker_memory_bytes": _by_name(sample.memory_bytes),

@@ -59,6 +59,7 @@ class FlowSample:
     compared: Mapping[str, int] = field(default_factory=dict)
     run_ended_us: int | None = None
     run_s: float | None = None
+    schedule_s: float | None = None
     log_lines: Mapping[str, int] = field(default_factory=dict)
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     memory_bytes: Mapping[str, int] = field(default_factory=dict)

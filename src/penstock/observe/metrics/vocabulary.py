@@ -147,6 +147,9 @@ METRICS = (
         "penstock_run_last_success_timestamp_seconds", _G, "seconds", "When input with an end was last read to it."
     ),
     MetricDefinition("penstock_run_duration_seconds", _G, "seconds", "How long that run took."),
+    MetricDefinition(
+        "penstock_schedule_interval_seconds", _G, "seconds", "From the next time of its schedule to the one after it."
+    ),
     MetricDefinition("penstock_log_lines_total", _C, "", "Log lines, by severity.", ("severity",)),
     MetricDefinition("penstock_worker_cpu_seconds_total", _C, "", "Processor time of processes, by role.", ("role",)),
     MetricDefinition("penstock_worker_memory_bytes", _G, "bytes", "Memory in use, by role.", ("role",)),
