@@ -149,7 +149,11 @@ class FreshnessLog:
             self._slots.popleft()
 
     def burn_rates(self, now_us: int) -> dict[float, float]:
-        """By window in seconds, how many times too fast the budget burns; without those that have no samples."""
+        """By window in seconds, how many times too fast the budget burns; without those that have no samples.
+
+        The time before the first sample burnt nothing: a flow that has just begun to work off what waits pages nobody
+        for the first minutes of it.
+        """
         rates: dict[float, float] = {}
         met = missed = 0
         slots = reversed(self._slots)
@@ -160,7 +164,8 @@ class FreshnessLog:
                 met, missed = met + pending[1], missed + pending[2]
                 pending = next(slots, None)
             if met + missed:
-                rates[window_s] = missed / (met + missed) / self._budget
+                seen = min((now_us - self._slots[0][0] * self._slot_us) / (window_s * 1e6), 1.0)
+                rates[window_s] = missed / (met + missed) * seen / self._budget
         return rates
 
 
