@@ -63,7 +63,7 @@ class TotalsByFlow:
                 if kept.undos != undos:
                     self._take_undone(flow, kept.totals)
                 kept.undos = undos
-                self._read_on(flow, kept.totals)
+                self._read_on(flow, kept)
                 # An undo that ended between the reads moved epochs from one of them to the other.
                 if self._undos(flow) == undos:
                     self._kept[flow] = kept
@@ -120,11 +120,14 @@ class TotalsByFlow:
             if totals.last is not None and first <= totals.last.epoch:
                 totals.last = Seen(first - 1, 0, 0)
 
-    def _read_on(self, flow: str, totals: FlowTotals) -> None:
+    def _read_on(self, flow: str, kept: _Kept) -> None:
+        """Page after page, kept on the way: who counts millions for the first time may be interrupted."""
+        totals = kept.totals
         while True:
-            first = 0 if totals.last is None else totals.last.epoch + 1
-            page = self._ledger.epochs(flow, first=first, limit=_PAGE)
+            first = 1 if totals.last is None else totals.last.epoch + 1
+            page = self._ledger.epochs(flow, first=first, last=first + _PAGE - 1)
             for record in page:
                 totals.add(record)
             if len(page) < _PAGE:
                 return
+            self._save(flow, kept)
