@@ -31,11 +31,14 @@ class TotalsKeep(Protocol):
 
 @dataclass(slots=True)
 class _Kept:
-    """Totals, how many undos had ended, and how many epochs were counted when they were last saved."""
+    """Totals, how many undos had ended, and how many epochs were counted when they were last saved. `is_old`: they are
+    of another process, and were not held against the ledger yet.
+    """
 
     totals: FlowTotals
     undos: int
     saved_epochs: int = 0
+    is_old: bool = False
 
 
 class TotalsByFlow:
@@ -76,7 +79,7 @@ class TotalsByFlow:
             if text is not None:
                 values = json.loads(text)
                 totals = FlowTotals.from_json(values["totals"])
-                return _Kept(totals, int(values["undos"]), totals.epochs)
+                return _Kept(totals, int(values["undos"]), totals.epochs, is_old=True)
         return None
 
     def _save(self, flow: str, kept: _Kept) -> None:
@@ -93,9 +96,10 @@ class TotalsByFlow:
         totals = kept.totals
         if totals.origin is None or totals.last is None or undos < kept.undos:
             return False
-        if undos == kept.undos:
-            return self._is_there(flow, totals.last) and self._is_there(flow, totals.origin)
-        return self._is_there(flow, totals.origin)
+        is_old, kept.is_old = kept.is_old, False
+        if undos == kept.undos and not self._is_there(flow, totals.last):
+            return False
+        return not (is_old or undos != kept.undos) or self._is_there(flow, totals.origin)
 
     def _is_there(self, flow: str, seen: Seen) -> bool:
         found = self._ledger.epochs(flow, first=seen.epoch, last=seen.epoch)
