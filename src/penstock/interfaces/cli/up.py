@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from penstock.clock import Clock, SystemClock
 from penstock.control import (
     Environment,
     Meter,
+    Project,
     Rollouts,
     Sampler,
     Server,
@@ -35,6 +37,7 @@ from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, envi
 from penstock.interfaces.cli.screen import time_text
 from penstock.interfaces.http import DEFAULT_PORT, Listener, kept_token, make_app
 from penstock.ledger import Ledger
+from penstock.observe import MetricHistory
 
 __all__ = ["END_SERVER", "END_SERVER_AND_FLOWS", "command"]
 
@@ -87,14 +90,7 @@ def command(
         token, made = kept_token(environment.folder, given=os.environ.get(_TOKEN), renew=new_token)
         lines = _Lines(clock)
         meter = Meter(ledger, environment, clock, history=history, policy=found.metrics)
-        sampler = Sampler(
-            meter,
-            history,
-            every_s=found.metrics.every_s,
-            push=otlp_push(found, environment, clock),
-            push_every_s=60.0 if found.metrics.otlp is None else found.metrics.otlp.every_s,
-            tell=partial(lines.tell, ""),
-        )
+        sampler = _sampler(meter, history, found, partial(lines.tell, ""))
         alerts = alert_duty(found, environment, ledger, clock, history, None, tell=lines.tell)
         server = Server(
             environment,
@@ -108,17 +104,8 @@ def command(
         )
         with closing(lines), closing(sampler), closing(alerts), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
-            begin = begin_by_request(environment, ledger, clock)
-            app = make_app(
-                environment,
-                ledger,
-                clock,
-                token,
-                begin=begin,
-                meter=meter,
-                alerts=alert_plan(found.alerts),
-                wake=server.wake,
-            )
+            begin, plan = begin_by_request(environment, ledger, clock), alert_plan(found.alerts)
+            app = make_app(environment, ledger, clock, token, begin=begin, meter=meter, alerts=plan, wake=server.wake)
             listener = Listener(app, port=port)
             meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
             try:
@@ -128,6 +115,19 @@ def command(
                 _Running(server, lines, ledger, stop_flows=stop_flows).watch()
             finally:
                 listener.stop()
+
+
+def _sampler(meter: Meter, history: MetricHistory, project: Project, tell: Callable[[str], None]) -> Sampler:
+    """What keeps samples, and sends them on where penstock.toml says so."""
+    policy = project.metrics
+    return Sampler(
+        meter,
+        history,
+        every_s=policy.every_s,
+        push=otlp_push(project, meter.environment, meter.clock),
+        push_every_s=policy.every_s if policy.otlp is None else policy.otlp.every_s,
+        tell=tell,
+    )
 
 
 def _greet(lines: _Lines, environment: Environment, url: str, made: str | None, *, leads: bool) -> None:

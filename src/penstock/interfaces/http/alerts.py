@@ -63,6 +63,11 @@ def alert_routes(app: FastAPI, ledger: Ledger, clock: Clock, plan: AlertPlan, me
         found = backtest(chosen, meter.history, start_us=start_us, end_us=now_us, step_s=plan.every_s)
         return {"rule": rule, "start_us": start_us, "episodes": [one.as_dict() for one in found]}
 
+    _silence_routes(app, desk)
+    _query_route(app, clock, meter)
+
+
+def _silence_routes(app: FastAPI, desk: AlertDesk) -> None:
     @app.get("/v1/silences", tags=["alerts"])
     def silences() -> dict[str, Any]:
         """Silences that stand."""
@@ -84,6 +89,8 @@ def alert_routes(app: FastAPI, ledger: Ledger, clock: Clock, plan: AlertPlan, me
                 raise NotThere(error.message, hint=error.hint) from error
             raise
 
+
+def _query_route(app: FastAPI, clock: Clock, meter: Meter) -> None:
     @app.get("/v1/metrics/query", tags=["metrics"])
     def query(
         query: str, start_us: int | None = None, end_us: int | None = None, over: str = "1h", step: str | None = None

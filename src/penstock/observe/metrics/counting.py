@@ -31,11 +31,14 @@ class TotalsKeep(Protocol):
 
 @dataclass(slots=True)
 class _Kept:
-    """Totals, how many undos had ended, and how many epochs were counted when they were last saved."""
+    """Totals, how many undos had ended, and how many epochs were counted when they were last saved. `is_old`: they are
+    of another process, and were not held against the ledger yet.
+    """
 
     totals: FlowTotals
     undos: int
     saved_epochs: int = 0
+    is_old: bool = False
 
 
 class TotalsByFlow:
@@ -63,7 +66,7 @@ class TotalsByFlow:
                 if kept.undos != undos:
                     self._take_undone(flow, kept.totals)
                 kept.undos = undos
-                self._read_on(flow, kept.totals)
+                self._read_on(flow, kept)
                 # An undo that ended between the reads moved epochs from one of them to the other.
                 if self._undos(flow) == undos:
                     self._kept[flow] = kept
@@ -76,7 +79,7 @@ class TotalsByFlow:
             if text is not None:
                 values = json.loads(text)
                 totals = FlowTotals.from_json(values["totals"])
-                return _Kept(totals, int(values["undos"]), totals.epochs)
+                return _Kept(totals, int(values["undos"]), totals.epochs, is_old=True)
         return None
 
     def _save(self, flow: str, kept: _Kept) -> None:
@@ -93,9 +96,10 @@ class TotalsByFlow:
         totals = kept.totals
         if totals.origin is None or totals.last is None or undos < kept.undos:
             return False
-        if undos == kept.undos:
-            return self._is_there(flow, totals.last) and self._is_there(flow, totals.origin)
-        return self._is_there(flow, totals.origin)
+        is_old, kept.is_old = kept.is_old, False
+        if undos == kept.undos and not self._is_there(flow, totals.last):
+            return False
+        return not (is_old or undos != kept.undos) or self._is_there(flow, totals.origin)
 
     def _is_there(self, flow: str, seen: Seen) -> bool:
         found = self._ledger.epochs(flow, first=seen.epoch, last=seen.epoch)
@@ -120,11 +124,14 @@ class TotalsByFlow:
             if totals.last is not None and first <= totals.last.epoch:
                 totals.last = Seen(first - 1, 0, 0)
 
-    def _read_on(self, flow: str, totals: FlowTotals) -> None:
+    def _read_on(self, flow: str, kept: _Kept) -> None:
+        """Page after page, kept on the way: who counts millions for the first time may be interrupted."""
+        totals = kept.totals
         while True:
-            first = 0 if totals.last is None else totals.last.epoch + 1
-            page = self._ledger.epochs(flow, first=first, limit=_PAGE)
+            first = 1 if totals.last is None else totals.last.epoch + 1
+            page = self._ledger.epochs(flow, first=first, last=first + _PAGE - 1)
             for record in page:
                 totals.add(record)
             if len(page) < _PAGE:
                 return
+            self._save(flow, kept)
