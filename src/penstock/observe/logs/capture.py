@@ -1,0 +1,307 @@
+"""What a process logs, prints and warns of, and how it ends, as entries of its journal.
+
+The handler of `logging` is what a line costs: some microseconds, most of them in `logging` itself. Where no other
+handler is there to be told, what only such a one would ask for (names of threads and processes, `findCaller`) is
+switched off, as the standard library documents it; the line of the author's code is then found here, for less.
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from json.encoder import encode_basestring  # the quoted text in C, without the rest of an encoder
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from penstock.clock import Clock, SystemClock
+from penstock.observe.entries import SEVERITIES
+from penstock.observe.logs.journal import JournalWriter
+from penstock.observe.logs.redaction import Redactor
+from penstock.observe.logs.scope import current_scope
+from penstock.observe.logs.streams import CapturedStream
+
+__all__ = ["JournalHandler", "LogCapture"]
+
+_MESSAGE_CHARS = 65_536
+_OURS = "penstock"
+_STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+_FIELDS = len(logging.makeLogRecord({}).__dict__)
+_LOGGING_FILE = logging.addLevelName.__code__.co_filename
+_FRAMES_OF_LOGGING = 3
+_OUT, _ERR = SEVERITIES["INFO"], SEVERITIES["WARNING"]
+
+
+class _Severities(dict[int, int]):
+    """From a level of `logging` to a severity: the highest one that is not above it; 25 is NOTICE."""
+
+    def __missing__(self, level: int) -> int:
+        names = {10: "DEBUG", 20: "INFO", 25: "NOTICE", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+        below = [SEVERITIES[name] for least, name in names.items() if least <= level]
+        found = self[level] = max(below, default=SEVERITIES["DEFAULT"])
+        return found
+
+
+class JournalHandler(logging.Handler):
+    """Appends records of `logging` to a journal.
+
+    `root`: paths of code in it are told from there. `echo`: given records that the standard library would have shown on
+    stderr, had this handler not been there.
+    """
+
+    def __init__(
+        self,
+        journal: JournalWriter,
+        *,
+        redactor: Redactor | None = None,
+        root: Path | None = None,
+        echo: Callable[[logging.LogRecord], object] | None = None,
+    ) -> None:
+        super().__init__()
+        self._journal = journal
+        self._redact = redactor or Redactor()
+        self._root = "" if root is None else f"{root}/"
+        self._echo = echo
+        self._severities = _Severities()
+        self._places: dict[tuple[str, int, str], str] = {}
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Append a record, where the filters let it pass. The journal has its own lock, so none is taken here."""
+        if self.filters and not self.filter(record):
+            return False
+        try:
+            message = record.msg
+            if record.args or message.__class__ is not str:
+                message = record.getMessage()
+            file, line = record.pathname, record.lineno
+            if not line:
+                frame = sys._getframe(_FRAMES_OF_LOGGING)  # noqa: SLF001 - as `logging` does
+                while frame.f_code.co_filename == _LOGGING_FILE:
+                    frame = frame.f_back  # type: ignore[assignment] - somebody called `logging`
+                file, line = frame.f_code.co_filename, frame.f_lineno
+            attrs = self._places.get((file, line, record.name)) or self._place(file, line, record.name)
+            end = current_scope().end()
+            if record.exc_info or record.stack_info or len(record.__dict__) != _FIELDS:
+                message, attrs, end = self._with_more(record, message, attrs, end)
+            if len(message) > _MESSAGE_CHARS:
+                message = _cut(message)
+            if self._redact.secrets():
+                message = self._redact(message)
+            severity, time_us = self._severities[record.levelno], int(record.created * 1e6)
+            text = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)},"a":{attrs}'
+            self._journal.append(text.encode("utf-8", "replace") + end, severity, time_us)
+            if severity >= _ERR and self._echo is not None and not record.name.startswith(_OURS):
+                self._echo(record)
+        except (RecursionError, MemoryError):
+            raise
+        except Exception:  # as all handlers do: a record that can't be formatted is shown, and stops nothing
+            self.handleError(record)
+        return True
+
+    def write(self, severity: int, time_us: int, message: str, attrs: Mapping[str, Any]) -> None:
+        """Append an entry that is no record of `logging`."""
+        message = self._redact(_cut(message) if len(message) > _MESSAGE_CHARS else message)
+        shown = encode_basestring(self._redact(_json(attrs)))
+        text = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)},"a":{shown}'
+        self._journal.append(text.encode("utf-8", "replace") + current_scope().end(), severity, time_us)
+
+    def close(self) -> None:
+        """Nothing: configurations of `logging` close all handlers, and this one is the process's own to the end."""
+
+    def _place(self, file: str, line: int, name: str) -> str:
+        """Logger, file and line as the encoded text of a JSON object; once for each line of code that logs."""
+        shown = file.removeprefix(self._root) if self._root else file
+        found = encode_basestring(_json({"logger": name, "file": shown, "line": line}))
+        if len(self._places) > 10_000:  # noqa: PLR2004 - generated code may have any number of places
+            self._places.clear()
+        self._places[file, line, name] = found
+        return found
+
+    def _with_more(self, record: logging.LogRecord, message: str, attrs: str, end: bytes) -> tuple[str, str, bytes]:
+        """What `extra` gave, as attributes; tracebacks, as lines of the message."""
+        more = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        if record.exc_info and record.exc_info[0] is not None:
+            more["exception"] = record.exc_info[0].__name__
+            shown = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+            message = f"{message}\n{shown}"
+        if record.stack_info:
+            message = f"{message}\n{record.stack_info}"
+        if "trace_id" in more:
+            trace = encode_basestring(str(more.pop("trace_id"))).encode("utf-8", "replace")
+            end = b',"r":' + trace + end[:-2].replace(b',"r":"' + _trace_of(end) + b'"', b"") + b"}\n"
+        if more:
+            attrs = encode_basestring(self._redact(_json({**json.loads(json.loads(attrs)), **more})))
+        return message, attrs, end
+
+
+class LogCapture:
+    """Catches what this process says while a flow runs in it; use it in a `with`.
+
+    `secrets`: the values that entries must not hold. `level`: the least level of `logging`. `streams`: whether stdout and
+    stderr are caught too, and `but_main_thread`: whether not those of the main thread, which speaks to a person.
+    """
+
+    def __init__(
+        self,
+        journal: JournalWriter,
+        *,
+        secrets: Callable[[], tuple[str, ...]] = lambda: (),
+        root: Path | None = None,
+        level: int = logging.INFO,
+        streams: bool = True,
+        but_main_thread: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.journal = journal
+        self._redactor = Redactor(secrets)
+        self.handler = JournalHandler(journal, redactor=self._redactor, root=root, echo=self._echo)
+        self._level = level
+        self._clock = clock or SystemClock()
+        self._wants_streams = streams
+        self._but_main_thread = but_main_thread
+        self._streams: list[tuple[str, CapturedStream]] = []
+        self._before: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        root = logging.getLogger()
+        self._before = {
+            "level": root.level,
+            "showwarning": warnings.showwarning,
+            "excepthook": sys.excepthook,
+            "thread_excepthook": threading.excepthook,
+            "switches": (logging.logThreads, logging.logProcesses, logging.logMultiprocessing, logging._srcfile),  # noqa: SLF001
+        }
+        if self._wants_streams:
+            for name, severity in (("stdout", _OUT), ("stderr", _ERR)):
+                caught = CapturedStream(
+                    getattr(sys, name),
+                    lambda text, severity=severity, name=name: self._line(severity, text, name),
+                    self._redactor,
+                    but_main_thread=self._but_main_thread,
+                )
+                self._streams.append((name, caught))
+                setattr(sys, name, caught)
+        warnings.showwarning = self._warned
+        sys.excepthook = self._uncaught
+        threading.excepthook = self._uncaught_in_thread
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def attach(self) -> None:
+        """Be the last handler of `logging`; also again, where a configuration of the author's has removed it.
+
+        Before this, records go the way they would without us, so that `basicConfig` of an author does what it should.
+        """
+        root = logging.getLogger()
+        if self.handler in root.handlers:
+            return
+        root.addHandler(self.handler)
+        if root.level in (logging.NOTSET, logging.WARNING):  # nobody chose it
+            root.setLevel(self._level)
+        alone = _has_no_handlers_but(self.handler)
+        logging.logThreads = logging.logProcesses = logging.logMultiprocessing = not alone
+        logging._srcfile = None if alone else self._before["switches"][3]  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def close(self) -> None:
+        """Say nothing more; everything is as it was before. The journal is sealed."""
+        root = logging.getLogger()
+        root.removeHandler(self.handler)
+        for name, caught in self._streams:
+            caught.finish()
+            if getattr(sys, name) is caught:
+                setattr(sys, name, caught.stream)
+        self._streams.clear()
+        if self._before:
+            root.setLevel(self._before["level"])
+            warnings.showwarning = self._before["showwarning"]
+            sys.excepthook = self._before["excepthook"]
+            threading.excepthook = self._before["thread_excepthook"]
+            switches = self._before["switches"]
+            logging.logThreads, logging.logProcesses, logging.logMultiprocessing = switches[:3]
+            logging._srcfile = switches[3]  # type: ignore[attr-defined]  # noqa: SLF001
+            self._before = {}
+        self.journal.close()
+
+    def failed(self, error: BaseException) -> None:
+        """An entry for the error that ends the process, with its traceback."""
+        shown = "".join(traceback.format_exception(error)).rstrip("\n")
+        where = {"exception": type(error).__name__, "code": getattr(error, "code", None)}
+        attrs = {"logger": "penstock.process", **{name: value for name, value in where.items() if value is not None}}
+        self.handler.write(SEVERITIES["CRITICAL"], self._clock.now_us(), f"the flow failed: {error}\n{shown}", attrs)
+
+    def _line(self, severity: int, text: str, stream: str) -> None:
+        self.handler.write(severity, self._clock.now_us(), text, {"logger": stream})
+
+    def _echo(self, record: logging.LogRecord) -> None:
+        """What `logging` does with warnings that have no handler."""
+        if len(logging.getLogger().handlers) == 1 and logging.lastResort is not None:
+            logging.lastResort.handle(record)
+
+    def _warned(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        attrs = {"logger": "py.warnings", "file": filename, "line": lineno, "category": category.__name__}
+        self.handler.write(_ERR, self._clock.now_us(), f"{category.__name__}: {message}", attrs)
+        stream = file or (self._streams[1][1].stream if self._streams else sys.stderr)
+        with suppress(OSError):
+            shown = line or linecache.getline(filename, lineno)
+            stream.write(warnings.formatwarning(message, category, filename, lineno, shown))
+
+    def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        self.failed(error)
+        self._before.get("excepthook", sys.__excepthook__)(kind, error, trace)
+
+    def _uncaught_in_thread(self, given: threading.ExceptHookArgs) -> None:
+        if given.exc_value is not None:
+            shown = "".join(traceback.format_exception(given.exc_value)).rstrip("\n")
+            name = "" if given.thread is None else given.thread.name
+            attrs = {"logger": "penstock.process", "thread": name, "exception": given.exc_type.__name__}
+            self.handler.write(SEVERITIES["ERROR"], self._clock.now_us(), f"a thread ended\n{shown}", attrs)
+        before = self._before.get("thread_excepthook", threading.__excepthook__)
+        stream, sys.stderr = sys.stderr, self._streams[1][1].stream if self._streams else sys.stderr
+        try:
+            before(given)
+        finally:
+            sys.stderr = stream
+
+
+def _has_no_handlers_but(ours: logging.Handler) -> bool:
+    known = logging.Logger.manager.loggerDict.values()
+    others = [handler for one in known if isinstance(one, logging.Logger) for handler in one.handlers]
+    others += logging.getLogger().handlers
+    return all(handler is ours or isinstance(handler, logging.NullHandler) for handler in others)
+
+
+def _trace_of(end: bytes) -> bytes:
+    return end.partition(b',"r":"')[2].partition(b'"')[0]
+
+
+def _cut(message: str) -> str:
+    return f"{message[:_MESSAGE_CHARS]}... ({len(message) - _MESSAGE_CHARS:,} characters more)"
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """Strict, compact JSON; what JSON does not know becomes text."""
+    try:
+        return json.dumps(values, default=str, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError):  # no number (NaN), a key that is no text, or an object that holds itself
+        return json.dumps(
+            {str(name): str(value) for name, value in values.items()}, ensure_ascii=False, separators=(",", ":")
+        )
