@@ -25,7 +25,7 @@ from penstock.clock import Clock, SystemClock
 from penstock.observe.entries import SEVERITIES
 from penstock.observe.logs.journal import JournalWriter
 from penstock.observe.logs.redaction import Redactor
-from penstock.observe.logs.scope import current_scope
+from penstock.observe.logs.scope import Place, current_scope
 from penstock.observe.logs.streams import CapturedStream
 
 __all__ = ["JournalHandler", "LogCapture"]
@@ -70,7 +70,6 @@ class JournalHandler(logging.Handler):
         self._root = "" if root is None else f"{root}/"
         self._echo = echo
         self._severities = _Severities()
-        self._places: dict[tuple[str, int, str], str] = {}
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Append a record, where the filters let it pass. The journal has its own lock, so none is taken here."""
@@ -86,17 +85,19 @@ class JournalHandler(logging.Handler):
                 while frame.f_code.co_filename == _LOGGING_FILE:
                     frame = frame.f_back  # type: ignore[assignment] - somebody called `logging`
                 file, line = frame.f_code.co_filename, frame.f_lineno
-            attrs = self._places.get((file, line, record.name)) or self._place(file, line, record.name)
-            end = current_scope().end()
+            tails, place = current_scope().tails(), (file, line, record.name)
+            tail = tails.get(place)
+            if tail is None:
+                tail = tails[place] = current_scope().tail(self._encoded(self._place(place)))
             if record.exc_info or record.stack_info or len(record.__dict__) != _FIELDS:
-                message, attrs, end = self._with_more(record, message, attrs, end)
+                message, tail = self._with_more(record, message, place)
             if len(message) > _MESSAGE_CHARS:
                 message = _cut(message)
             if self._redact.secrets():
                 message = self._redact(message)
             severity, time_us = self._severities[record.levelno], int(record.created * 1e6)
-            text = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)},"a":{attrs}'
-            self._journal.append(text.encode("utf-8", "replace") + end, severity, time_us)
+            text = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)}'
+            self._journal.append(text.encode("utf-8", "replace") + tail, severity, time_us)
             if severity >= _ERR and self._echo is not None and not record.name.startswith(_OURS):
                 self._echo(record)
         except (RecursionError, MemoryError):
@@ -108,23 +109,22 @@ class JournalHandler(logging.Handler):
     def write(self, severity: int, time_us: int, message: str, attrs: Mapping[str, Any]) -> None:
         """Append an entry that is no record of `logging`."""
         message = self._redact(_cut(message) if len(message) > _MESSAGE_CHARS else message)
-        shown = encode_basestring(self._redact(_json(attrs)))
-        text = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)},"a":{shown}'
-        self._journal.append(text.encode("utf-8", "replace") + current_scope().end(), severity, time_us)
+        head = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)}'.encode("utf-8", "replace")
+        self._journal.append(head + current_scope().tail(self._encoded(attrs)), severity, time_us)
 
     def close(self) -> None:
         """Nothing: configurations of `logging` close all handlers, and this one is the process's own to the end."""
 
-    def _place(self, file: str, line: int, name: str) -> str:
-        """Logger, file and line as the encoded text of a JSON object; once for each line of code that logs."""
-        shown = file.removeprefix(self._root) if self._root else file
-        found = encode_basestring(_json({"logger": name, "file": shown, "line": line}))
-        if len(self._places) > 10_000:  # noqa: PLR2004 - generated code may have any number of places
-            self._places.clear()
-        self._places[file, line, name] = found
-        return found
+    def _place(self, place: Place) -> dict[str, Any]:
+        """Logger, file and line as attributes."""
+        file, line, name = place
+        return {"logger": name, "file": file.removeprefix(self._root) if self._root else file, "line": line}
 
-    def _with_more(self, record: logging.LogRecord, message: str, attrs: str, end: bytes) -> tuple[str, str, bytes]:
+    def _encoded(self, attrs: Mapping[str, Any]) -> str:
+        """Attributes as the JSON string that the journal has."""
+        return encode_basestring(self._redact(_json(attrs)))
+
+    def _with_more(self, record: logging.LogRecord, message: str, place: Place) -> tuple[str, bytes]:
         """What `extra` gave, as attributes; tracebacks, as lines of the message."""
         more = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info and record.exc_info[0] is not None:
@@ -133,12 +133,9 @@ class JournalHandler(logging.Handler):
             message = f"{message}\n{shown}"
         if record.stack_info:
             message = f"{message}\n{record.stack_info}"
-        if "trace_id" in more:
-            trace = encode_basestring(str(more.pop("trace_id"))).encode("utf-8", "replace")
-            end = b',"r":' + trace + end[:-2].replace(b',"r":"' + _trace_of(end) + b'"', b"") + b"}\n"
-        if more:
-            attrs = encode_basestring(self._redact(_json({**json.loads(json.loads(attrs)), **more})))
-        return message, attrs, end
+        trace = more.pop("trace_id", None)
+        attrs = self._encoded({**self._place(place), **more})
+        return message, current_scope().tail(attrs, trace_id=None if trace is None else str(trace))
 
 
 class LogCapture:
@@ -287,10 +284,6 @@ def _has_no_handlers_but(ours: logging.Handler) -> bool:
     others = [handler for one in known if isinstance(one, logging.Logger) for handler in one.handlers]
     others += logging.getLogger().handlers
     return all(handler is ours or isinstance(handler, logging.NullHandler) for handler in others)
-
-
-def _trace_of(end: bytes) -> bytes:
-    return end.partition(b',"r":"')[2].partition(b'"')[0]
 
 
 def _cut(message: str) -> str:

@@ -7,9 +7,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
-__all__ = ["NO_SCOPE", "AtStep", "Scope", "current_scope", "log_scope"]
+__all__ = ["NO_SCOPE", "AtStep", "Place", "Scope", "current_scope", "log_scope"]
+
+
+Place: TypeAlias = tuple[str, int, str]
+"""File, line, and the name of the logger."""
 
 
 class AtStep(Protocol):
@@ -31,7 +35,7 @@ class Scope:
     `following`: the process computes the epoch and writes nothing; another one leads, and logs the same.
     """
 
-    __slots__ = ("_at", "_ends", "_where", "epoch", "generation", "trace_id")
+    __slots__ = ("_at", "_tails", "_where", "epoch", "generation", "trace_id")
 
     def __init__(
         self,
@@ -48,24 +52,35 @@ class Scope:
         trace = f"{flow}\0{epoch}".encode()
         self.trace_id = None if epoch is None else hashlib.md5(trace, usedforsecurity=False).hexdigest()
         self._at: AtStep = at or _Nowhere()
-        marks = {"g": generation, "e": epoch, "r": self.trace_id, "f": 1 if following else None}
-        known = {name: value for name, value in marks.items() if value is not None}
-        self._where = "".join(f',"{name}":{json.dumps(value)}' for name, value in known.items())
-        self._ends: dict[str | None, bytes] = {}
+        marks: dict[str, Any] = {"g": generation, "e": epoch, "r": self.trace_id, "f": 1 if following else None}
+        self._where = {name: value for name, value in marks.items() if value is not None}
+        self._tails: dict[str | None, dict[Place, bytes]] = {}
 
     @property
     def step(self) -> str | None:
         """The step that runs, where one does."""
         return self._at.at_step
 
-    def end(self) -> bytes:
-        """The end of a line of the journal that says all this: encoded once for each step."""
+    def tails(self) -> dict[Place, bytes]:
+        """For the step that runs: the ends of lines of the journal that were encoded already, by the place that logs.
+
+        One for each place of the code, since most lines come from few of them; whoever misses one puts `tail` there.
+        """
         step = self._at.at_step
-        found = self._ends.get(step)
+        found = self._tails.get(step)
         if found is None:
-            text = "" if step is None else f',"p":{json.dumps(step, ensure_ascii=False)}'
-            found = self._ends[step] = f"{self._where}{text}}}\n".encode("utf-8", "replace")
+            found = self._tails[step] = {}
         return found
+
+    def tail(self, attrs: str, *, trace_id: str | None = None) -> bytes:
+        """The end of a line with these attributes (a JSON string of JSON) and all that the scope says."""
+        marks = dict(self._where)
+        if self._at.at_step is not None:
+            marks["p"] = self._at.at_step
+        if trace_id is not None:
+            marks["r"] = trace_id
+        text = "".join(f',"{name}":{json.dumps(value, ensure_ascii=False)}' for name, value in marks.items())
+        return f',"a":{attrs}{text}}}\n'.encode("utf-8", "replace")
 
 
 NO_SCOPE = Scope()
