@@ -25,8 +25,10 @@ from penstock.engine.points import Probe
 from penstock.engine.redrive import in_order
 from penstock.engine.spill import Spill
 from penstock.engine.tally import Tally
+from penstock.engine.telling import log_dead_letters
 from penstock.errors import ConnectorError, CorruptState, Fenced, LedgerError
 from penstock.ledger import EpochPlan, Ledger, Resume, SegmentRef, StateStore, TableChange, thinned
+from penstock.observe import Scope, StepMark, log_scope
 
 __all__ = ["Leader", "Outcome", "Post"]
 
@@ -70,7 +72,8 @@ class Leader:
     def __init__(self, post: Post, computation: Computation, resume: Resume) -> None:
         self.post = post
         self.computation = computation
-        self.generation = resume.generation
+        self.generation = computation.generation = resume.generation
+        computation.follows = False
         self.paused = False
         self.drain = post.options.until_drained
         self.spill: Spill | None = None
@@ -179,9 +182,14 @@ class Leader:
 
     def _finish(self, computed: Computed, ahead: EpochPlan | None = None) -> None:
         """Write the sinks and the state of an epoch that was computed, commit it, and let go of its input."""
+        at = StepMark()
+        with log_scope(Scope(self.post.flow, generation=self.generation, epoch=computed.plan.epoch, at=at)):
+            self._finish_at(computed, ahead, at)
+
+    def _finish_at(self, computed: Computed, ahead: EpochPlan | None, at: StepMark) -> None:
         plan, probe = computed.plan, self.post.probe
         self._copy(computed)
-        receipts = self._write(plan, computed.changes)
+        receipts = self._write(plan, computed.changes, at)
         computed.watch.lap("write")
         segment = self._save(computed)
         probe("state-written", plan.epoch)
@@ -196,6 +204,7 @@ class Leader:
         probe("before-commit", plan.epoch)
         self.post.ledger.commit(self.post.flow, record, next_plan=upcoming, dead=computed.dead)
         probe("committed", plan.epoch)
+        log_dead_letters(computed.dead, at)
         self.unsaved.clear()
         self.filed = plan.epoch
         self.running, self.plan, self.repeating = None, upcoming, False
@@ -216,18 +225,20 @@ class Leader:
                 self.spill.close()
                 self.spill, self.uncopied = None, full.message
 
-    def _write(self, plan: EpochPlan, changes: Mapping[str, Change]) -> dict[str, object]:
+    def _write(self, plan: EpochPlan, changes: Mapping[str, Change], at: StepMark) -> dict[str, object]:
         """Write every sink that has something to write, or that may hold something of an earlier try."""
         receipts: dict[str, object] = {}
         for name, change in changes.items():
             if change.is_empty and not self.repeating:
                 continue
             sink = self.computation.assembly.sinks[name]
+            at.at_step = name
             self.post.probe("before-write", plan.epoch)
             receipts[name] = self.post.patience(
                 partial(sink.write, plan.epoch, self.generation, change), f"write {name}"
             )
             self.post.probe("after-write", plan.epoch)
+        at.at_step = None
         return receipts
 
     def _save(self, computed: Computed) -> SegmentRef | None:

@@ -24,7 +24,15 @@ from .alerts.backtesting import Episode, backtest
 from .alerts.page import alerts_page
 from .alerts.routes import ROUTE_KINDS, check_route, deliver
 from .entries import LOG_COLUMNS, SEVERITIES, ColumnType, LogColumn, log_schema
-from .filters import Condition, compile_filter
+from .filters import Condition, compile_filter, time_bounds
+from .logs.asking import LOG_QUERY_S, LogQuery, LogReader, LogSpan, open_logs, severity_name, time_limit
+from .logs.capture import LogCapture
+from .logs.compacting import LogRetention, compact, compact_all, write_entries
+from .logs.journal import Identity, JournalWriter, Quota
+from .logs.reading import empty_rows, to_table
+from .logs.scope import Scope, StepMark, log_scope
+from .logs.store import FlowLogs, flows_with_logs, severity_counts
+from .logs.tail import LogTail
 from .metrics import (
     METRICS,
     FlowSample,
@@ -42,6 +50,7 @@ from .promql import Grid, Matcher, MatchKind, Query, Series, SeriesStore, Vector
 __all__ = [
     "DEFAULT_RULES",
     "LOG_COLUMNS",
+    "LOG_QUERY_S",
     "METRICS",
     "ROUTE_KINDS",
     "SEVERITIES",
@@ -91,5 +100,40 @@ __all__ = [
     "parse_matchers",
     "parse_query",
     "quieted",
+    "FlowLogs",
+    "FlowSample",
+    "FlowTotals",
+    "Identity",
+    "JournalWriter",
+    "LogCapture",
+    "LogColumn",
+    "LogQuery",
+    "LogReader",
+    "LogRetention",
+    "LogSpan",
+    "LogTail",
+    "MetricDefinition",
+    "MetricType",
+    "MetricValue",
+    "Quota",
+    "Scope",
+    "StepMark",
+    "TotalsByFlow",
+    "compact",
+    "compact_all",
+    "compile_filter",
+    "empty_rows",
+    "flows_with_logs",
+    "log_schema",
+    "log_scope",
+    "metric_values",
+    "metrics_page",
+    "open_logs",
     "render_metrics",
+    "severity_counts",
+    "severity_name",
+    "time_bounds",
+    "time_limit",
+    "to_table",
+    "write_entries",
 ]

@@ -95,8 +95,8 @@ class _Run:
         """Run to the end and show how it goes. Raises what the run raised."""
         worker = Thread(target=self._work, name="flow", daemon=True)
         with Interrupts(self._stop) as interrupts:
-            worker.start()
             if self._plain:
+                worker.start()
                 self._lines(worker, interrupts)
             else:
                 self._panel(worker, interrupts)
@@ -119,6 +119,7 @@ class _Run:
         panel = Panel(self._prepared.flow, self._prepared.environment.name)
         start_s = self._clock.stopwatch_s()
         with Live(console=Console(highlight=False), auto_refresh=False, transient=True) as live:
+            worker.start()  # it catches what the author prints, on its way to the panel and not behind that
             while worker.is_alive():
                 seconds = self._clock.stopwatch_s() - start_s
                 shown = panel.show(

@@ -67,7 +67,7 @@ class JournalHandler(logging.Handler):
         super().__init__()
         self._journal = journal
         self._redact = redactor or Redactor()
-        self._root = "" if root is None else f"{root}/"
+        self.root = root
         self._echo = echo
         self._severities = _Severities()
 
@@ -118,7 +118,7 @@ class JournalHandler(logging.Handler):
     def _place(self, place: Place) -> dict[str, Any]:
         """Logger, file and line as attributes."""
         file, line, name = place
-        return {"logger": name, "file": file.removeprefix(self._root) if self._root else file, "line": line}
+        return {"logger": name, "file": file.removeprefix(f"{self.root}/"), "line": line}
 
     def _encoded(self, attrs: Mapping[str, Any]) -> str:
         """Attributes as the JSON string that the journal has."""
@@ -195,6 +195,12 @@ class LogCapture:
     ) -> None:
         self.close()
 
+    def loaded(self, version: str, root: Path) -> None:
+        """The author's code is there now: it is this version, its files are in `root`, and what it logs is caught."""
+        self.journal.rename(version)
+        self.handler.root = root
+        self.attach()
+
     def attach(self) -> None:
         """Be the last handler of `logging`; also again, where a configuration of the author's has removed it.
 
@@ -209,6 +215,15 @@ class LogCapture:
         alone = _has_no_handlers_but(self.handler)
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = not alone
         logging._srcfile = None if alone else self._before["switches"][3]  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def watching(self, probe: Callable[[str, int], None]) -> Callable[[str, int], None]:
+        """The same probe; at each epoch it looks whether the author's code took the handler away."""
+
+        def watched(point: str, epoch: int) -> None:
+            self.attach()
+            probe(point, epoch)
+
+        return watched
 
     def close(self) -> None:
         """Say nothing more; everything is as it was before. The journal is sealed."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["NO_SCOPE", "AtStep", "Place", "Scope", "current_scope", "log_scope"]
+__all__ = ["NO_SCOPE", "AtStep", "Place", "Scope", "StepMark", "current_scope", "log_scope"]
 
 
 Place: TypeAlias = tuple[str, int, str]
@@ -25,8 +25,11 @@ class AtStep(Protocol):
         ...
 
 
-class _Nowhere:
-    at_step: str | None = None
+class StepMark:
+    """Says which step is at work where no operator does: a sink that is written."""
+
+    def __init__(self, step: str | None = None) -> None:
+        self.at_step = step
 
 
 class Scope:
@@ -51,7 +54,7 @@ class Scope:
         # The same for every process that runs the epoch, and when it runs again: it is one piece of work.
         trace = f"{flow}\0{epoch}".encode()
         self.trace_id = None if epoch is None else hashlib.md5(trace, usedforsecurity=False).hexdigest()
-        self._at: AtStep = at or _Nowhere()
+        self._at: AtStep = at or StepMark()
         marks: dict[str, Any] = {"g": generation, "e": epoch, "r": self.trace_id, "f": 1 if following else None}
         self._where = {name: value for name, value in marks.items() if value is not None}
         self._tails: dict[str | None, dict[Place, bytes]] = {}
