@@ -47,7 +47,8 @@ from .rollouts.plans import Manner
 from .rollouts.stages import Stage, plan_from_json, short
 from .running import PreparedRun, locate, prepare, run_here
 from .sizes import bytes_of
-from .sql import LEDGER_VIEWS, QueryResult, SqlSession
+from .sql import QueryResult, SqlSession
+from .sql_views import LEDGER_VIEWS
 from .supervising.crew import Crew
 from .supervising.policy import RestartPolicy
 from .supervising.presence import ServerFacts, read_server
