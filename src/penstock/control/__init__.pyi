@@ -29,6 +29,9 @@ from .letters import (
     try_letters,
 )
 from .loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
+from .log_catching import caught_logs, filed_logs, log_folder, retention_of
+from .log_keeping import LogKeeper
+from .log_settings import LogMetric, LogPolicy
 from .locks import flow_lock, lock_holder
 from .metering import flow_samples
 from .policies import Extent, extent_of
@@ -87,6 +90,9 @@ __all__ = [
     "Letter",
     "Limits",
     "LoadedFlow",
+    "LogKeeper",
+    "LogMetric",
+    "LogPolicy",
     "Manner",
     "Outcome",
     "Performance",
@@ -119,6 +125,7 @@ __all__ = [
     "bundle_of",
     "bundles",
     "bytes_of",
+    "caught_logs",
     "chosen_letters",
     "diffs_of_report",
     "drop_letters",
@@ -127,6 +134,7 @@ __all__ = [
     "epochs_compared",
     "epochs_of",
     "extent_of",
+    "filed_logs",
     "find_flow",
     "find_project",
     "flow_folder",
@@ -145,6 +153,7 @@ __all__ = [
     "load_project",
     "locate",
     "lock_holder",
+    "log_folder",
     "make_bundle",
     "manner_of",
     "member_values",
@@ -160,6 +169,7 @@ __all__ = [
     "receipt_of_facts",
     "replay_letters",
     "reset_here",
+    "retention_of",
     "run_here",
     "settings_of",
     "share_text",

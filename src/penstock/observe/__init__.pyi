@@ -25,12 +25,16 @@ from .alerts.page import alerts_page
 from .alerts.routes import ROUTE_KINDS, check_route, deliver
 from .entries import LOG_COLUMNS, SEVERITIES, ColumnType, LogColumn, log_schema
 from .filters import Condition, compile_filter, time_bounds
-from .logs.asking import LOG_QUERY_S, LogQuery, LogReader, LogSpan, open_logs, severity_name, time_limit
+from .logs.asking import LOG_QUERY_S, LogQuery, LogReader, LogSpan, matching, open_logs, severity_name, time_limit
 from .logs.capture import LogCapture
 from .logs.compacting import LogRetention, compact, compact_all, write_entries
+from .logs.exporting import export_entries, export_file, push_loki, push_otlp
 from .logs.journal import Identity, JournalWriter, Quota
+from .logs.rates import log_distribution, log_rates
 from .logs.reading import empty_rows, to_table
 from .logs.scope import Scope, StepMark, log_scope
+from .logs.shapes import entry_json, time_json, us_of
+from .logs.signatures import Signature, error_signatures
 from .logs.store import FlowLogs, flows_with_logs, severity_counts
 from .logs.tail import LogTail
 from .metrics import (
@@ -117,23 +121,35 @@ __all__ = [
     "MetricValue",
     "Quota",
     "Scope",
+    "Signature",
     "StepMark",
     "TotalsByFlow",
     "compact",
     "compact_all",
     "compile_filter",
     "empty_rows",
+    "entry_json",
+    "error_signatures",
+    "export_entries",
+    "export_file",
     "flows_with_logs",
+    "log_distribution",
+    "log_rates",
     "log_schema",
     "log_scope",
+    "matching",
     "metric_values",
     "metrics_page",
     "open_logs",
+    "push_loki",
+    "push_otlp",
     "render_metrics",
     "severity_counts",
     "severity_name",
     "time_bounds",
+    "time_json",
     "time_limit",
     "to_table",
+    "us_of",
     "write_entries",
 ]

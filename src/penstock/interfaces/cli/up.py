@@ -17,6 +17,7 @@ import typer
 from penstock.clock import Clock, SystemClock
 from penstock.control import (
     Environment,
+    LogKeeper,
     Rollouts,
     Server,
     begin_by_request,
@@ -86,7 +87,7 @@ def command(
             settings=settings_of(found.supervise, lease_s=lease, hang_after_s=hang_after),
             spares=found.supervise.spares if spares is None else spares,
             lease_s=lease,
-            duties=[Rollouts(environment, clock)],
+            duties=[Rollouts(environment, clock), LogKeeper(found, environment, clock)],
             tell=lines.tell,
         )
         with closing(lines), closing(server):

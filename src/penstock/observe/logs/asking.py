@@ -26,7 +26,7 @@ from penstock.observe.filters import Condition, compile_filter, time_bounds
 from penstock.observe.logs.reading import empty_rows, journal_files, rows_of_journal, to_table
 from penstock.observe.logs.store import FlowLogs, flows_with_logs
 
-__all__ = ["LOG_QUERY_S", "LogQuery", "LogReader", "LogSpan", "open_logs", "severity_name", "time_limit"]
+__all__ = ["LOG_QUERY_S", "LogQuery", "LogReader", "LogSpan", "matching", "open_logs", "severity_name", "time_limit"]
 
 LOG_QUERY_S = 30.0
 """A query that takes longer is ended."""
@@ -153,6 +153,16 @@ def time_limit(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> 
         ) from None
     finally:
         timer.cancel()
+
+
+def matching(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame, condition: Condition) -> list[dict[str, Any]]:
+    """Those of some rows that a condition is true of, in their order."""
+    if rows.is_empty():
+        return []
+    connection.register("penstock_log_news", rows.with_row_index("penstock_order").to_arrow())
+    text = f"select * from penstock_log_news where {condition.sql} order by penstock_order"  # noqa: S608 - bound
+    found = connection.sql(text, params=list(condition.parameters)).to_arrow_table()
+    return list(found.drop_columns(["penstock_order"]).to_pylist())
 
 
 class LogReader:
