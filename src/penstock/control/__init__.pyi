@@ -29,10 +29,10 @@ from .letters import (
     try_letters,
 )
 from .loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
+from .locks import flow_lock, lock_holder
 from .log_catching import caught_logs, filed_logs, log_folder, retention_of
 from .log_keeping import LogKeeper
 from .log_settings import LogMetric, LogPolicy
-from .locks import flow_lock, lock_holder
 from .metering import flow_samples
 from .policies import Extent, extent_of
 from .project import (

@@ -42,8 +42,8 @@ def caught_logs(
 ) -> Iterator[LogCapture]:
     """Inside, what this process says is kept as the flow's log; the error that ends it is its last entry.
 
-    `root`: of the code, so that its files are named from there. Records of `logging` are taken from `attach` on. Outside
-    of the main thread what that prints is left alone: it speaks to a person.
+    `root`: of the code, so that its files are named from there. Records of `logging` are taken from `attach` on. Where
+    this is not the main thread, what that one prints is left alone: it speaks to a person.
     """
     policy = project.logs
     journal = JournalWriter(

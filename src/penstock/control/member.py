@@ -26,8 +26,8 @@ from penstock.control.exit_codes import exit_code_of
 from penstock.control.kill_points import probe_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import find_flow, load_flow
-from penstock.control.log_catching import caught_logs
 from penstock.control.locks import flow_lock
+from penstock.control.log_catching import caught_logs
 from penstock.control.priority import FULL, READYING, weigh
 from penstock.control.project import Environment, Project, project_for
 from penstock.control.running import PreparedRun, locate, prepare, with_limits
@@ -121,9 +121,7 @@ def _serve(job: Job, stop: StopSignal) -> str:
     project = project_for(Path(job.project_root))
     environment = project.environment(job.env)
     with (
-        caught_logs(
-            project, environment, job.flow, worker=job.member, version=job.version, clock=clock
-        ) as logs,
+        caught_logs(project, environment, job.flow, worker=job.member, version=job.version, clock=clock) as logs,
         opened_ledger(environment, clock) as ledger,
     ):
         try:

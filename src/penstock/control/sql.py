@@ -77,10 +77,11 @@ class SqlSession:
     def query(self, text: str, parameters: Sequence[Any] = ()) -> QueryResult:
         """The result of one statement that reads; its rows are computed as they are asked for.
 
-        `parameters` are bound to its `?`. Raises QueryError with DuckDB's words and the known names, ConnectorError where a table can't be reached.
+        `parameters` are bound to its `?`. Raises QueryError with DuckDB's words and the known names, ConnectorError
+        where a table can't be reached.
         """
         statement = self._statement(text)
-        self._open_named_in(text)
+        self.open_named_in(text)
         try:
             relation = self._connection.sql(statement, params=list(parameters) or None)
             reader = relation.to_arrow_reader(BATCH_ROWS)
@@ -96,13 +97,14 @@ class SqlSession:
 
     def rows(
         self, text: str, parameters: Sequence[Any] = (), *, limit: int, limit_s: float | None
-    ) -> tuple[pa.Schema, list[dict[str, Any]]]:
+    ) -> tuple[pa.Schema, list[tuple[Any, ...]]]:
         """The first `limit` rows of a query, computed within `limit_s` seconds. Raises as `query`."""
         with time_limit(self._connection, limit_s):
             found = self.query(text, parameters)
-            rows: list[dict[str, Any]] = []
+            rows: list[tuple[Any, ...]] = []
             for batch in found.batches:
-                rows += batch.slice(0, limit - len(rows)).to_pylist()
+                part = batch.slice(0, limit - len(rows))
+                rows += zip(*(column.to_pylist() for column in part.columns), strict=True)
                 if len(rows) >= limit:
                     break
         return found.schema, rows
@@ -138,7 +140,8 @@ class SqlSession:
             )
         return statements[0]
 
-    def _open_named_in(self, text: str) -> None:
+    def open_named_in(self, text: str) -> None:
+        """Open the tables and views that a query names; `query` does so itself."""
         lower = text.lower()
         everything = bool(_ALL_TABLES.search(text))
         for name in self.names:

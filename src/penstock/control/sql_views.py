@@ -57,7 +57,9 @@ def _dead_letters(ledger: Ledger | None, flow: str) -> pl.DataFrame:
 
 def _versions(ledger: Ledger | None, flow: str) -> pl.DataFrame:
     found = () if ledger is None else ledger.operations.versions(flow)
-    rows = [{"flow": one.flow, "version": one.version, "made_at": one.first_us, "manifest": one.manifest} for one in found]
+    rows = [
+        {"flow": one.flow, "version": one.version, "made_at": one.first_us, "manifest": one.manifest} for one in found
+    ]
     return _typed(rows, flow=pl.String, version=pl.String, made_at=_TIME, manifest=pl.String)
 
 
@@ -102,7 +104,7 @@ def _typed(rows: list[dict[str, Any]], **schema: Any) -> pl.DataFrame:
         for name in schema
     }
     plain = {name: pl.Int64 if dtype == _TIME else dtype for name, dtype in schema.items()}
-    return pl.DataFrame(columns, schema=plain).cast(schema)
+    return pl.DataFrame(columns, schema=plain).cast(dict(schema.items()))
 
 
 VIEWS: Mapping[str, View] = {

@@ -23,8 +23,8 @@ from penstock.connect import Change
 from penstock.engine.branch import Branch
 from penstock.engine.following import Follower, catch_up
 from penstock.engine.leading import Leader
-from penstock.engine.telling import LOG
 from penstock.engine.spill import Spill, SpillReader
+from penstock.engine.telling import LOG
 from penstock.errors import ConnectorError, LedgerError
 from penstock.ledger import Resume, Rewrite, Takeover, without_undone
 

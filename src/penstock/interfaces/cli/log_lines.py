@@ -44,7 +44,9 @@ def entry_text(row: Mapping[str, Any], *, with_flow: bool, marked: bool = False)
     body = style if row["severity"] >= SEVERITIES["WARNING"] else ""
     line.append(_plain(first), f"{body} reverse" if marked else body)
     for more in rest:
-        line.append(f"\n    {_plain(more)}", "" if more.startswith("    ") or more.lstrip().startswith("File ") else body)
+        line.append(
+            f"\n    {_plain(more)}", "" if more.startswith("    ") or more.lstrip().startswith("File ") else body
+        )
     return line
 
 

@@ -282,7 +282,10 @@ def _print_metric(asked: _Asked, value: str | None) -> None:
     if asked.as_json:
         print_json({"env": asked.environment.name, "every_us": every_us, "values": found})
         return
-    columns = [("from", TEXT), *((name, NUMBER) for name in (found[0] if found else {"count": 0}) if name != "start_us")]
+    columns = [
+        ("from", TEXT),
+        *((name, NUMBER) for name in (found[0] if found else {"count": 0}) if name != "start_us"),
+    ]
     rows = [
         [f"{datetime.fromtimestamp(row['start_us'] / 1e6, UTC):%Y-%m-%d %H:%M:%S}"]
         + [f"{row[name]:,.6g}" for name, _ in columns[1:]]

@@ -23,10 +23,11 @@ from penstock.control import (
     living_server,
     member_values,
 )
-from penstock.errors import ConfigError, DefinitionError, FlowBusy, LedgerError, PenstockError
+from penstock.errors import ConfigError, DefinitionError, FlowBusy, LedgerError, PenstockError, QueryError
 from penstock.interfaces.http.bodies import Ask, ScheduleAsk, StartAsk
 from penstock.interfaces.http.deployments import Begin, deployment_routes
 from penstock.interfaces.http.guard import Guard
+from penstock.interfaces.http.logs import log_routes
 from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.interfaces.http.tokens import TokenHash
 from penstock.ledger import Desired, Ledger
@@ -58,6 +59,7 @@ def make_app(
     _metric_routes(app, environment, ledger, clock)
     _flow_routes(app, environment, ledger, clock)
     _wish_routes(app, environment, ledger, clock, wake)
+    log_routes(app, environment, clock)
     deployment_routes(app, environment, ledger, clock, begin=begin, wake=wake)
     return Guard(app, token)
 
@@ -75,7 +77,7 @@ def _status(error: PenstockError) -> int:
         return 409
     if isinstance(error, LedgerError):
         return 503 if error.heals else 409
-    return 422 if isinstance(error, (ConfigError, DefinitionError)) else 500
+    return 422 if isinstance(error, (ConfigError, DefinitionError, QueryError)) else 500
 
 
 async def _misread(_: Request, error: Exception) -> JSONResponse:

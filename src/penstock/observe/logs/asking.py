@@ -31,7 +31,6 @@ __all__ = ["LOG_QUERY_S", "LogQuery", "LogReader", "LogSpan", "matching", "open_
 LOG_QUERY_S = 30.0
 """A query that takes longer is ended."""
 _LIVE = "penstock_log_journals"
-_PAGE_FIELDS = ("timestamp", "insert_id")
 _NAMES: Mapping[int, str] = MappingProxyType({number: name for name, number in SEVERITIES.items()})
 
 
@@ -97,7 +96,9 @@ class LogQuery:
         return replace(self, span=span)
 
 
-def open_logs(connection: duckdb.DuckDBPyConnection, root: Path, span: LogSpan | None = None, name: str = "logs") -> None:
+def open_logs(
+    connection: duckdb.DuckDBPyConnection, root: Path, span: LogSpan | None = None, name: str = "logs"
+) -> None:
     """Make the logs of an environment a view of a connection, as they are now. `root`: the folder of its logs."""
     files, live = _parts(root, span or LogSpan())
     journal = f"{_LIVE}_{name}"
@@ -202,7 +203,8 @@ class LogReader:
             text = f"with logs as (select * from all_logs where {condition.sql}) {sql}"  # noqa: S608 - bound
             try:
                 with time_limit(self._connection, self._limit_s):
-                    return self._connection.sql(text, params=given).to_arrow_table()
+                    found: pa.Table = self._connection.sql(text, params=given).to_arrow_table()
+                    return found
             except duckdb.IOException:  # a file was merged away since it was listed
                 if last:
                     raise
@@ -212,8 +214,7 @@ class LogReader:
 
     def newest(self, query: LogQuery, *, limit: int = 100) -> list[dict[str, Any]]:
         """The newest entries of a query, newest first, with `timestamp` as an aware UTC datetime."""
-        order = ', '.join(f'"{name}" desc' for name in _PAGE_FIELDS)
-        found = self.table(query, f"select * from logs order by {order} limit ?", [limit])
+        found = self.table(query, 'select * from logs order by "timestamp" desc, insert_id desc limit ?', [limit])
         return list(found.to_pylist())
 
     def around(self, entry: Mapping[str, Any], *, count: int) -> list[dict[str, Any]]:
@@ -250,7 +251,11 @@ class LogReader:
             [since_us, width],
         )
         parts: list[dict[str, Any]] = [
-            {"start_us": since_us + number * width, "end_us": min(since_us + (number + 1) * width, until_us), "counts": {}}
+            {
+                "start_us": since_us + number * width,
+                "end_us": min(since_us + (number + 1) * width, until_us),
+                "counts": {},
+            }
             for number in range(buckets)
             if since_us + number * width < until_us
         ]

@@ -16,9 +16,10 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from json.encoder import encode_basestring  # the quoted text in C, without the rest of an encoder
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
 
 from penstock.clock import Clock, SystemClock
@@ -83,7 +84,7 @@ class JournalHandler(logging.Handler):
             if not line:
                 frame = sys._getframe(_FRAMES_OF_LOGGING)  # noqa: SLF001 - as `logging` does
                 while frame.f_code.co_filename == _LOGGING_FILE:
-                    frame = frame.f_back  # type: ignore[assignment] - somebody called `logging`
+                    frame = frame.f_back or _no_frame()
                 file, line = frame.f_code.co_filename, frame.f_lineno
             tails, place = current_scope().tails(), (file, line, record.name)
             tail = tails.get(place)
@@ -141,8 +142,8 @@ class JournalHandler(logging.Handler):
 class LogCapture:
     """Catches what this process says while a flow runs in it; use it in a `with`.
 
-    `secrets`: the values that entries must not hold. `level`: the least level of `logging`. `streams`: whether stdout and
-    stderr are caught too, and `but_main_thread`: whether not those of the main thread, which speaks to a person.
+    `secrets`: the values that entries must not hold. `level`: the least level of `logging`. `but_main_thread`: what the
+    main thread prints is left alone, because it speaks to a person.
     """
 
     def __init__(
@@ -152,7 +153,6 @@ class LogCapture:
         secrets: Callable[[], tuple[str, ...]] = lambda: (),
         root: Path | None = None,
         level: int = logging.INFO,
-        streams: bool = True,
         but_main_thread: bool = False,
         clock: Clock | None = None,
     ) -> None:
@@ -161,7 +161,6 @@ class LogCapture:
         self.handler = JournalHandler(journal, redactor=self._redactor, root=root, echo=self._echo)
         self._level = level
         self._clock = clock or SystemClock()
-        self._wants_streams = streams
         self._but_main_thread = but_main_thread
         self._streams: list[tuple[str, CapturedStream]] = []
         self._before: dict[str, Any] = {}
@@ -175,16 +174,11 @@ class LogCapture:
             "thread_excepthook": threading.excepthook,
             "switches": (logging.logThreads, logging.logProcesses, logging.logMultiprocessing, logging._srcfile),  # noqa: SLF001
         }
-        if self._wants_streams:
-            for name, severity in (("stdout", _OUT), ("stderr", _ERR)):
-                caught = CapturedStream(
-                    getattr(sys, name),
-                    lambda text, severity=severity, name=name: self._line(severity, text, name),
-                    self._redactor,
-                    but_main_thread=self._but_main_thread,
-                )
-                self._streams.append((name, caught))
-                setattr(sys, name, caught)
+        for name, severity in (("stdout", _OUT), ("stderr", _ERR)):
+            told = partial(self._line, severity, name)
+            caught = CapturedStream(getattr(sys, name), told, self._redactor, but_main_thread=self._but_main_thread)
+            self._streams.append((name, caught))
+            setattr(sys, name, caught)
         warnings.showwarning = self._warned
         sys.excepthook = self._uncaught
         threading.excepthook = self._uncaught_in_thread
@@ -214,7 +208,7 @@ class LogCapture:
             root.setLevel(self._level)
         alone = _has_no_handlers_but(self.handler)
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = not alone
-        logging._srcfile = None if alone else self._before["switches"][3]  # type: ignore[attr-defined]  # noqa: SLF001
+        logging._srcfile = None if alone else self._before["switches"][3]  # noqa: SLF001
 
     def watching(self, probe: Callable[[str, int], None]) -> Callable[[str, int], None]:
         """The same probe; at each epoch it looks whether the author's code took the handler away."""
@@ -241,7 +235,7 @@ class LogCapture:
             threading.excepthook = self._before["thread_excepthook"]
             switches = self._before["switches"]
             logging.logThreads, logging.logProcesses, logging.logMultiprocessing = switches[:3]
-            logging._srcfile = switches[3]  # type: ignore[attr-defined]  # noqa: SLF001
+            logging._srcfile = switches[3]  # noqa: SLF001
             self._before = {}
         self.journal.close()
 
@@ -252,7 +246,7 @@ class LogCapture:
         attrs = {"logger": "penstock.process", **{name: value for name, value in where.items() if value is not None}}
         self.handler.write(SEVERITIES["CRITICAL"], self._clock.now_us(), f"the flow failed: {error}\n{shown}", attrs)
 
-    def _line(self, severity: int, text: str, stream: str) -> None:
+    def _line(self, severity: int, stream: str, text: str) -> None:
         self.handler.write(severity, self._clock.now_us(), text, {"logger": stream})
 
     def _echo(self, record: logging.LogRecord) -> None:
@@ -292,6 +286,10 @@ class LogCapture:
             before(given)
         finally:
             sys.stderr = stream
+
+
+def _no_frame() -> FrameType:
+    raise RuntimeError("a record of logging that nobody logged")
 
 
 def _has_no_handlers_but(ours: logging.Handler) -> bool:

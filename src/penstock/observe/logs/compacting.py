@@ -87,7 +87,7 @@ def write_entries(table: pa.Table, path: Path) -> None:
         compression="zstd",
         compression_level=3,
         row_group_size=_ROW_GROUP,
-        use_dictionary=[column.name for column in LOG_COLUMNS if column.name not in _DISTINCT],
+        use_dictionary=[column.name for column in LOG_COLUMNS if column.name not in _DISTINCT],  # type: ignore[arg-type] # the stubs know bool only
         column_encoding=_ENCODINGS,
         write_statistics=True,
     )

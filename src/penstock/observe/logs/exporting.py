@@ -66,7 +66,9 @@ def export_entries(reader: LogReader, query: LogQuery) -> Iterator[list[dict[str
         yield batch.to_pylist()
 
 
-def push_loki(entries: Iterable[Sequence[Mapping[str, Any]]], url: str, *, headers: Mapping[str, str] | None = None) -> int:
+def push_loki(
+    entries: Iterable[Sequence[Mapping[str, Any]]], url: str, *, headers: Mapping[str, str] | None = None
+) -> int:
     """Send batches of rows to Loki (`POST /loki/api/v1/push`); gives how many entries it took.
 
     `url`: of the server, or of the push itself. What has many values is structured metadata, and no label. Raises
@@ -91,7 +93,9 @@ def push_loki(entries: Iterable[Sequence[Mapping[str, Any]]], url: str, *, heade
     return sent
 
 
-def push_otlp(entries: Iterable[Sequence[Mapping[str, Any]]], url: str, *, headers: Mapping[str, str] | None = None) -> int:
+def push_otlp(
+    entries: Iterable[Sequence[Mapping[str, Any]]], url: str, *, headers: Mapping[str, str] | None = None
+) -> int:
     """Send batches of rows to an OpenTelemetry collector, as OTLP in JSON over HTTP; gives how many entries it took.
 
     The shape is that of `ExportLogsServiceRequest` in JSON (OTLP 1.x): ids in hexadecimal, 64-bit numbers as text.
@@ -165,7 +169,9 @@ def _post(url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None) 
             answer.read()
     except urllib.error.HTTPError as error:
         said = error.read(500).decode(errors="replace").strip()
-        raise ConnectorError(f"{url} answered {error.code}: {said}", hint="look at its address and its limits") from None
+        raise ConnectorError(
+            f"{url} answered {error.code}: {said}", hint="look at its address and its limits"
+        ) from None
     except OSError as error:
         raise ConnectorError(f"{url} can't be reached: {error}", hint="look at the address; is it up?") from None
 

@@ -2,9 +2,9 @@
 the system, and is there for all others at once. It survives the death of the process (`kill -9`), because the pages are
 the kernel's; of a power cut it survives what the kernel has written back, as any file.
 
-A journal is NDJSON. Its first line says whose it is; the others are entries, with short names (`Names`). Behind the last
-line are zeros up to the end, which no line contains. It is `ID.live` while its process writes to it (which holds a lock
-on it, so that everybody can see whether that is still there), and `ID.full` from then on.
+A journal is NDJSON. Its first line says whose it is; the others are entries, with short names (docs/formats.md). Behind
+the last line are zeros up to the end, which no line contains. It is `ID.live` while its process writes to it and holds
+a lock on it, so that everybody can see whether that is still there, and `ID.full` from then on.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -271,10 +272,8 @@ class JournalWriter:
         if self._file >= 0:
             os.close(self._file)
         if self._path is not None:
-            try:
+            with suppress(OSError):  # then an empty file stays, under a name that no reader takes for a journal
                 self._path.unlink(missing_ok=True)
-            except OSError:
-                pass  # an empty file under a name that no reader takes for a journal
         self._map, self._file, self._path, self._size, self._end = None, -1, None, 0, 0
 
 

@@ -1,7 +1,7 @@
 """Journals as tables: typed rows of `LOG_COLUMNS`, whatever state the file is in.
 
-A process may have been killed while it wrote the last line, and a disk may lose a page: a line that is not whole is left
-out, and never an error.
+A process may have been killed while it wrote the last line, and a disk may lose a page: a line that is not whole is
+left out, and never an error.
 """
 
 from __future__ import annotations

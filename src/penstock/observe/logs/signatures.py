@@ -19,8 +19,8 @@ select signature, substr(md5(signature), 1, 8) as hash, flow, max(severity) as s
 from logs where signature is not null group by flow, signature order by n desc, last desc limit ?
 """
 _NEWEST = (
-    'select flow, arg_max(version, "timestamp") as version from logs where version is not null '
-    "and coalesce(json_extract_string(attrs, '$.role'), '') != 'following' group by flow"
+    'select flow, arg_max(version, "timestamp") as version, count(distinct version) as versions from logs '
+    "where version is not null and coalesce(json_extract_string(attrs, '$.role'), '') != 'following' group by flow"
 )
 _KNOWN = "select distinct flow, signature, version from logs where signature is not null"
 
@@ -54,7 +54,8 @@ def error_signatures(reader: LogReader, query: LogQuery, *, limit: int = 50) -> 
     if not found:
         return []
     everything = LogQuery(LogSpan(flows=query.span.flows), severity=SEVERITIES["WARNING"])
-    newest = {row["flow"]: row["version"] for row in reader.table(LogQuery(everything.span), _NEWEST).to_pylist()}
+    ran = reader.table(LogQuery(everything.span), _NEWEST).to_pylist()
+    newest = {row["flow"]: row["version"] for row in ran if row["versions"] > 1}  # of a single one all would be new
     known: dict[tuple[str, str], set[str]] = {}
     for row in reader.table(everything, _KNOWN).to_pylist():
         known.setdefault((row["flow"], row["signature"]), set()).add(row["version"] or "")

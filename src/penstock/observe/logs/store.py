@@ -1,8 +1,8 @@
 """The logs of one flow on disk: journals, Parquet files made of them, and the index that says which of them are true.
 
 `index.json` is replaced as a whole, by whoever holds the lock. It lists the Parquet files, and the journals that these
-cover: so a crash between writing a file and removing its journals leaves no entry twice, and one before leaves none out.
-A reader reads the journals first and the index then, and leaves out the journals that are covered by now.
+cover: so a crash between writing a file and removing its journals leaves no entry twice, and one before leaves none
+out. A reader reads the journals first and the index then, and leaves out the journals that are covered by now.
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What is true. `covered`: journals whose entries are in `files`, and when that became so. `totals`: entries of each
-    severity that ever were in a Parquet file; they stay where files are dropped. `waste`: files to be removed, and when
-    they became so: a reader may be in them still.
+    """What is true.
+
+    `covered`: journals whose entries are in `files`, and when that became so. `totals`: entries of each severity that
+    ever were in a Parquet file; they stay where files are dropped. `waste`: files to be removed, and when they became
+    so: a reader may be in them still.
     """
 
     files: tuple[LogFile, ...] = ()
