@@ -109,7 +109,7 @@ def _ripe(logs: FlowLogs, now_us: int, settle_us: int, least: int) -> list[Journ
             continue
         with suppress(FileNotFoundError):
             status = sealed.path.stat()
-            if now_us - status.st_mtime_ns // 1_000 >= settle_us:
+            if settle_us == 0 or now_us - status.st_mtime_ns // 1_000 >= settle_us:
                 found.append(sealed)
                 size += status.st_size
     large = size >= 1 << 20

@@ -279,7 +279,8 @@ class JournalWriter:
 
 def _own_line(message: str, attrs: Mapping[str, int], time_us: int) -> bytes:
     values = {"s": _WARNING, "t": time_us, "m": message, "a": json.dumps({"logger": "penstock.logs", **attrs})}
-    return json.dumps(values).encode() + b"\n"
+    # With the beginning of all entries: they are counted by it.
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
 _WRITERS: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
