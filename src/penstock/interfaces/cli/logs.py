@@ -85,7 +85,7 @@ def command(
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then.")] = None,
     severity: Annotated[str | None, typer.Option("--severity", "-s", help="At least that: WARNING, ERROR ...")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many.")] = 100,
-    context: Annotated[int, typer.Option("--context", "-C", min=0, help="So many lines around each match.")] = 0,
+    context: Annotated[int, typer.Option("--context", min=0, help="So many lines around each match.")] = 0,
     signatures: Annotated[
         bool, typer.Option("--signatures", help="What goes wrong, once for each kind, and what is new.")
     ] = False,

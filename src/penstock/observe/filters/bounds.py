@@ -27,7 +27,8 @@ def time_bounds(text: str, *, now_us: int) -> tuple[int | None, int | None]:
         if comparison.operator in (">", ">=", "="):
             since_us = value if since_us is None else max(since_us, value)
         if comparison.operator in ("<", "<=", "="):
-            until_us = value + 1 if until_us is None else min(until_us, value + 1)
+            end_us = value if comparison.operator == "<" else value + 1
+            until_us = end_us if until_us is None else min(until_us, end_us)
     return since_us, until_us
 
 

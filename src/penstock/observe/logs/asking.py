@@ -199,9 +199,9 @@ class LogReader:
         bounded = query.bounded(now_us)
         given = [*condition.parameters, *parameters]
         for last in (False, True):
-            open_logs(self._connection, self.root, bounded.span, "all_logs")
             text = f"with logs as (select * from all_logs where {condition.sql}) {sql}"  # noqa: S608 - bound
             try:
+                open_logs(self._connection, self.root, bounded.span, "all_logs")
                 with time_limit(self._connection, self._limit_s):
                     found: pa.Table = self._connection.sql(text, params=given).to_arrow_table()
                     return found
