@@ -73,7 +73,7 @@ def test_entries_are_filtered(ran: Path) -> None:
 
     assert (found["project"], found["severity"], found["step"], found["epoch"]) == ("shop", "ERROR", "told", 2)
     assert found["attrs"]["offset"]["source"] == "numbers"
-    assert [json.loads(line)["message"] for line in everywhere.out.splitlines()][0] == "mapping 4"
+    assert next(json.loads(line)["message"] for line in everywhere.out.splitlines()) == "mapping 4"
     texts = [line[33:] for line in around.out.splitlines()]
     assert texts[:2] == ["told mapping 4", "told four is even"]
 

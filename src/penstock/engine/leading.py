@@ -92,6 +92,8 @@ class Leader:
         self.repeating = resume.planned is not None
         self.unsaved: list[tuple[int, list[TableChange]]] = []
         """Changes of state that belong to committed epochs and are in no file yet; they go with the next commit."""
+        self._at = StepMark()
+        """The sink that is written, for what is logged meanwhile."""
         self.uncorrected: dict[str, str] = {}
         """Sinks that an undo could not correct, and why."""
         self.epochs = 0
@@ -182,14 +184,13 @@ class Leader:
 
     def _finish(self, computed: Computed, ahead: EpochPlan | None = None) -> None:
         """Write the sinks and the state of an epoch that was computed, commit it, and let go of its input."""
-        at = StepMark()
-        with log_scope(Scope(self.post.flow, generation=self.generation, epoch=computed.plan.epoch, at=at)):
-            self._finish_at(computed, ahead, at)
+        with log_scope(Scope(self.post.flow, generation=self.generation, epoch=computed.plan.epoch, at=self._at)):
+            self._finish_inside(computed, ahead)
 
-    def _finish_at(self, computed: Computed, ahead: EpochPlan | None, at: StepMark) -> None:
+    def _finish_inside(self, computed: Computed, ahead: EpochPlan | None) -> None:
         plan, probe = computed.plan, self.post.probe
         self._copy(computed)
-        receipts = self._write(plan, computed.changes, at)
+        receipts = self._write(plan, computed.changes)
         computed.watch.lap("write")
         segment = self._save(computed)
         probe("state-written", plan.epoch)
@@ -204,7 +205,7 @@ class Leader:
         probe("before-commit", plan.epoch)
         self.post.ledger.commit(self.post.flow, record, next_plan=upcoming, dead=computed.dead)
         probe("committed", plan.epoch)
-        log_dead_letters(computed.dead, at)
+        log_dead_letters(computed.dead, self._at)
         self.unsaved.clear()
         self.filed = plan.epoch
         self.running, self.plan, self.repeating = None, upcoming, False
@@ -225,20 +226,20 @@ class Leader:
                 self.spill.close()
                 self.spill, self.uncopied = None, full.message
 
-    def _write(self, plan: EpochPlan, changes: Mapping[str, Change], at: StepMark) -> dict[str, object]:
+    def _write(self, plan: EpochPlan, changes: Mapping[str, Change]) -> dict[str, object]:
         """Write every sink that has something to write, or that may hold something of an earlier try."""
         receipts: dict[str, object] = {}
         for name, change in changes.items():
             if change.is_empty and not self.repeating:
                 continue
             sink = self.computation.assembly.sinks[name]
-            at.at_step = name
+            self._at.at_step = name
             self.post.probe("before-write", plan.epoch)
             receipts[name] = self.post.patience(
                 partial(sink.write, plan.epoch, self.generation, change), f"write {name}"
             )
             self.post.probe("after-write", plan.epoch)
-        at.at_step = None
+        self._at.at_step = None
         return receipts
 
     def _save(self, computed: Computed) -> SegmentRef | None:

@@ -83,11 +83,11 @@ def test_what_a_killed_member_said_is_there(talking: Served) -> None:
 
     with SqlSession(talking.environment) as session:
         _, rows = session.rows(
-            "select count(*), count(distinct epoch) from logs join epochs using (flow, epoch) where message = 'printed'",
+            "select count(distinct epoch) from logs join epochs using (flow, epoch) where message = 'printed'",
             limit=1,
             limit_s=None,
         )
-    assert rows[0][1] >= len(full)
+    assert rows[0][0] >= len(full)
 
 
 def test_a_keeper_makes_files_and_leaves_young_journals(tmp_path: Path) -> None:

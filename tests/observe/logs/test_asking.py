@@ -173,7 +173,7 @@ def test_a_query_that_takes_too_long_is_ended(root: Path) -> None:
 
 
 def test_a_tail_sees_new_lines_in_their_order_once(tmp_path: Path) -> None:
-    """Lines of two processes of one flow, over journals that are sealed, moved and removed meanwhile, come each once."""
+    """Lines of two processes of one flow, over journals that are sealed and removed meanwhile, come each once."""
     logs = FlowLogs(tmp_path / "flow")
     first = written(logs.folder, [(0, "before")], seal=False, size_bytes=2_000)
     tail = LogTail(tmp_path)

@@ -73,7 +73,7 @@ def test_the_place_is_that_of_the_caller_with_other_handlers_too(tmp_path: Path)
     """With handlers of the author's the standard library finds the line, without them this does: it is the same."""
     seen: list[logging.LogRecord] = []
     other = logging.Handler()
-    other.emit = seen.append  # type: ignore[method-assign]
+    other.emit = seen.append  # type: ignore[assignment,method-assign]
 
     def both() -> None:
         LOG.info("here")
@@ -94,7 +94,7 @@ def test_the_place_is_that_of_the_caller_with_other_handlers_too(tmp_path: Path)
 
 
 def test_prints_are_entries_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is printed reaches the terminal and is an entry a line, INFO of stdout, WARNING of stderr; an open line too."""
+    """What is printed reaches the terminal; each line is an entry, INFO of stdout, WARNING of stderr, open ones too."""
     with caught(tmp_path):
         print("one\n\ntwo", end="")  # noqa: T201
         print(" more\nthree", end="")  # noqa: T201
@@ -131,7 +131,7 @@ def test_a_handler_that_writes_to_a_stream_makes_no_second_entry(
 def test_warnings_without_a_handler_still_reach_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As without us: where no handler is there, `logging` shows warnings on stderr; what the engine says it does not."""
+    """As without us: without a handler `logging` shows warnings on stderr; what the engine says it does not."""
     with caught(tmp_path):
         LOG.info("quiet")
         LOG.warning("loud")
