@@ -30,8 +30,8 @@ from .letters import (
 )
 from .loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
 from .locks import flow_lock, lock_holder
-from .log_catching import caught_logs, filed_logs, log_folder, retention_of
-from .log_keeping import LogKeeper
+from .log_catching import caught_logs, log_folder
+from .log_keeping import LogKeeper, filed_logs, retention_of
 from .log_settings import LogMetric, LogPolicy
 from .metering import flow_samples
 from .policies import Extent, extent_of

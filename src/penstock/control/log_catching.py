@@ -1,32 +1,23 @@
-"""Catches what a process of a flow says, and makes files of it where no server is there to do so."""
+"""Catches what a process of a flow says. Imported by every such process, so it loads nothing that only readers need."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from penstock.clock import Clock
 from penstock.connect import resolved_secrets
-from penstock.control.log_settings import LogPolicy
 from penstock.control.project import Environment, Project
-from penstock.observe import FlowLogs, Identity, JournalWriter, LogCapture, LogRetention, Quota, compact
+from penstock.observe import Identity, JournalWriter, LogCapture, Quota
 
-__all__ = ["caught_logs", "filed_logs", "log_folder", "retention_of"]
-
-_LEAST_JOURNALS = 8
-"""A flow that runs often and says little need not write a file each time."""
+__all__ = ["caught_logs", "log_folder"]
 
 
 def log_folder(environment: Environment) -> Path:
     """Where the logs of an environment are: a folder for each flow."""
     return environment.folder / "logs"
-
-
-def retention_of(policy: LogPolicy) -> LogRetention:
-    """How long entries stay."""
-    return LogRetention(round(policy.keep_s * 1e6), policy.max_bytes)
 
 
 @contextmanager
@@ -66,18 +57,3 @@ def caught_logs(
         except BaseException as error:
             caught.failed(error)
             raise
-
-
-@contextmanager
-def filed_logs(project: Project, environment: Environment, flow: str, clock: Clock) -> Iterator[None]:
-    """At the end make files of the journals of a flow, where there are enough of them.
-
-    What can't be done now is left to the next one: journals can be asked as well as files can.
-    """
-    try:
-        yield
-    finally:
-        logs = FlowLogs(log_folder(environment) / flow)
-        if logs.folder.is_dir():
-            with suppress(OSError):
-                compact(logs, clock, retention_of(project.logs), least_journals=_LEAST_JOURNALS)

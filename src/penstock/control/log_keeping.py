@@ -1,24 +1,48 @@
-"""Makes files of the logs of an environment, as one of the duties of its server."""
+"""Makes files of what was logged: as one of the duties of a server, or at the end of a run without one."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from threading import Thread, get_native_id
 
 from penstock.clock import Clock
-from penstock.control.log_catching import log_folder, retention_of
+from penstock.control.log_catching import log_folder
+from penstock.control.log_settings import LogPolicy
 from penstock.control.project import Environment, Project
 from penstock.control.supervising.crew import Crew
 from penstock.errors import ConnectorError
-from penstock.observe import compact_all
+from penstock.observe import FlowLogs, LogRetention, compact, compact_all
 
-__all__ = ["LogKeeper"]
+__all__ = ["LogKeeper", "filed_logs", "retention_of"]
 
 _EVERY_S = 5.0
 _NICE = 10
 _SETTLE_US = 2_000_000
 """Who follows a log reads its journals; they stay for as long as such a one may need to see them."""
+_LEAST_JOURNALS = 8
+"""A flow that runs often and says little need not write a file each time."""
+
+
+def retention_of(policy: LogPolicy) -> LogRetention:
+    """How long entries stay."""
+    return LogRetention(round(policy.keep_s * 1e6), policy.max_bytes)
+
+
+@contextmanager
+def filed_logs(project: Project, environment: Environment, flow: str, clock: Clock) -> Iterator[None]:
+    """At the end make files of the journals of a flow, where there are enough of them.
+
+    What can't be done now is left to the next one: journals can be asked as well as files can.
+    """
+    try:
+        yield
+    finally:
+        logs = FlowLogs(log_folder(environment) / flow)
+        if logs.folder.is_dir():
+            with suppress(OSError):
+                compact(logs, clock, retention_of(project.logs), least_journals=_LEAST_JOURNALS)
 
 
 class LogKeeper:

@@ -14,7 +14,7 @@ from penstock.control.kill_points import probe_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import LoadedFlow
 from penstock.control.locks import flow_lock
-from penstock.control.log_catching import caught_logs, filed_logs
+from penstock.control.log_catching import caught_logs
 from penstock.control.project import Environment
 from penstock.control.tables import flow_folder, note_datasets
 from penstock.engine import Progress, RunOptions, RunResult, StopSignal, run_flow
@@ -71,7 +71,6 @@ def run_here(
     environment, loaded = prepared.environment, prepared.loaded
     with (
         flow_lock(prepared.folder, prepared.flow, environment.name),
-        filed_logs(loaded.project, environment, prepared.flow, clock),
         caught_logs(
             loaded.project,
             environment,

@@ -16,6 +16,7 @@ from penstock.control import (
     Environment,
     PreparedRun,
     Removal,
+    filed_logs,
     find_flow,
     load_flow,
     plan_reset,
@@ -106,9 +107,11 @@ class _Run:
 
     def _work(self) -> None:
         try:
-            self._result = run_here(
-                self._prepared, options=self._options, stop=self._stop, on_progress=self._take, clock=self._clock
-            )
+            prepared = self._prepared
+            with filed_logs(prepared.loaded.project, prepared.environment, prepared.flow, self._clock):
+                self._result = run_here(
+                    prepared, options=self._options, stop=self._stop, on_progress=self._take, clock=self._clock
+                )
         except BaseException as error:
             self._error = error
 
