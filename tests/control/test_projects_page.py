@@ -46,8 +46,9 @@ def test_every_key_of_a_table_is_described(heading: str, table: type[BaseModel])
 
 def test_every_table_has_a_section() -> None:
     """The tables of the file are the sections above."""
-    assert set(ProjectFile.model_fields) == {"project", "engine", "deploy", "undo", "supervise", "alerts", "env"}
-    assert set(ProjectFile.model_fields) == {"project", "engine", "deploy", "undo", "supervise", "logs", "env"}
+    tables = {"project", "engine", "deploy", "undo", "supervise", "alerts", "logs", "env"}
+
+    assert set(ProjectFile.model_fields) == tables
 
 
 def test_every_kind_and_its_options_are_described() -> None:

@@ -30,6 +30,7 @@ from .letters import (
 )
 from .loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
 from .locks import flow_lock, lock_holder
+from .log_answers import LogAnswers
 from .log_catching import caught_logs, log_folder
 from .log_keeping import LogKeeper, filed_logs, retention_of
 from .log_settings import LogMetric, LogPolicy
@@ -90,6 +91,7 @@ __all__ = [
     "Letter",
     "Limits",
     "LoadedFlow",
+    "LogAnswers",
     "LogKeeper",
     "LogMetric",
     "LogPolicy",

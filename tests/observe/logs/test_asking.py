@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from penstock.clock import ManualClock
+from penstock.control import LogAnswers, bare_project, log_folder
 from penstock.errors import QueryError
 from penstock.observe import (
     FlowLogs,
@@ -164,6 +165,26 @@ def test_metrics_from_logs(reader: LogReader) -> None:
     assert [(row["count"], row["sum"], row["min"], row["max"], row["p50"]) for row in values] == [
         (10, 45, 0, 9, 4.5)
     ] * 3
+
+
+def test_alert_rules_are_answered(root: Path, tmp_path: Path) -> None:
+    """Entries of a filter by flow with the newest lines, and rows of SQL."""
+    environment = bare_project(tmp_path / "project").environment("dev")
+    log_folder(environment).parent.mkdir(parents=True)
+    log_folder(environment).symlink_to(root)
+    answers = LogAnswers(environment, CLOCK)
+
+    found = answers.by_flow("severity>=ERROR", START_US, START_US + 2 * HOUR_US)
+
+    labels = {"project": "shop", "env": "dev"}
+    assert found == [
+        ({**labels, "flow": "orders"}, 2, ["order 1 failed", "order 0 failed"]),
+        ({**labels, "flow": "prices"}, 1, ["price of 7 failed"]),
+    ]
+    assert answers.rows("select flow, count(*) as value from logs where severity >= 500 group by 1 order by 1") == [
+        {"flow": "orders", "value": 3},
+        {"flow": "prices", "value": 1},
+    ]
 
 
 def test_a_query_that_takes_too_long_is_ended(root: Path) -> None:
