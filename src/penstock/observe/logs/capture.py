@@ -57,6 +57,17 @@ class _Severities(dict[int, int]):
         return found
 
 
+class _LevelNames(dict[int, str]):
+    """The names of levels, each asked once."""
+
+    def __missing__(self, level: int) -> str:
+        found = self[level] = str(logging.getLevelName(level))
+        return found
+
+
+_LEVEL_NAMES = _LevelNames()
+
+
 class _LeanRecord(logging.LogRecord):
     """A record as `logging` makes it where its switches are off, and without what it would derive from an unknown file.
 
@@ -77,15 +88,17 @@ class _LeanRecord(logging.LogRecord):
         sinfo: str | None = None,
         **_: object,
     ) -> None:
+        # As the standard library does: one mapping as the only argument is for `%(name)s`.
+        if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
+            args = args[0]
         fields = self.__dict__
         fields.update(_EMPTY)
-        fields["name"], fields["msg"] = name, msg
-        # As the standard library does: one mapping as the only argument is for `%(name)s`.
-        fields["args"] = args[0] if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args
-        fields["levelno"], fields["levelname"] = level, logging.getLevelName(level) if level else ""
-        fields["pathname"], fields["lineno"], fields["funcName"] = pathname, lineno, func
-        fields["exc_info"], fields["stack_info"] = exc_info, sinfo
+        fields["name"], fields["msg"], fields["args"] = name, msg, args
+        fields["levelno"], fields["levelname"] = level, _LEVEL_NAMES[level]
         fields["created"] = now_us() / 1e6
+        if lineno or exc_info or sinfo:  # else they are empty already
+            fields["pathname"], fields["lineno"], fields["funcName"] = pathname, lineno, func
+            fields["exc_info"], fields["stack_info"] = exc_info, sinfo
 
 
 class JournalHandler(logging.Handler):
