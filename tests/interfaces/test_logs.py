@@ -8,7 +8,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.interfaces.user import penstock, typed
+from penstock.clock import SystemClock
+from penstock.observe import Identity, JournalWriter
+from tests.interfaces.user import penstock, started, typed
+from tests.observe.logs.lines import put
 
 TALKING = '''
 """Says things."""
@@ -76,6 +79,24 @@ def test_entries_are_filtered(ran: Path) -> None:
     assert next(json.loads(line)["message"] for line in everywhere.out.splitlines()) == "mapping 4"
     texts = [line[33:] for line in around.out.splitlines()]
     assert texts[:2] == ["told mapping 4", "told four is even"]
+
+
+def test_new_entries_are_followed_until_ctrl_c(ran: Path) -> None:
+    """After the newest come those that are logged meanwhile, in their order; Ctrl-C ends it well."""
+    journal = JournalWriter(ran / ".penstock/dev/logs/talking", Identity("shop", "talking", "dev", "v9", "w9"))
+    with started(ran, "logs", "talking", "--follow", terminal=True) as running:
+        running.wait_for_text("mapping 6")
+        for number in range(5):
+            put(journal, f"followed {number}", time_us=SystemClock().now_us())
+            running.wait_for_text(f"followed {number}")
+        running.interrupt()
+        answer = running.end()
+    journal.close()
+
+    places = [answer.out.index(f"followed {number}") for number in range(5)]
+    assert answer.code == 0
+    assert places == sorted(places)
+    assert answer.out.count("followed") == 5
 
 
 def test_sql_is_shown_and_works(ran: Path) -> None:

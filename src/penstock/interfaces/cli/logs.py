@@ -193,7 +193,7 @@ def _print(asked: _Asked, *, limit: int, context: int, follow: bool) -> None:
             else:
                 _show(asked, found)
         if tail is not None:
-            _follow(asked, tail, {row["insert_id"] for row in found})
+            _follow(asked, tail, found)
         elif not found and not asked.as_json:
             error_screen().print("no entry of that kind" if asked.query.filter or asked.query.severity else "no entry")
     finally:
@@ -231,16 +231,18 @@ def _print_around(asked: _Asked, reader: LogReader, found: Sequence[Mapping[str,
                 out.print(entry_text(one, with_flow=asked.with_flow, marked=is_match), soft_wrap=True)
 
 
-def _follow(asked: _Asked, tail: LogTail, shown: set[str]) -> None:
-    """Entries as they come, until Ctrl-C. Those that were shown already began the list."""
+def _follow(asked: _Asked, tail: LogTail, found: Sequence[Mapping[str, Any]]) -> None:
+    """Entries as they come, until Ctrl-C. `found` began the list: what is older than its end had its turn."""
     condition = asked.query.condition(asked.clock.now_us())
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         try:
+            rows = matching(connection, tail.news(), condition)
+            shown = (found[-1]["timestamp"], found[-1]["insert_id"]) if found else None
+            _show(asked, [row for row in rows if shown is None or (row["timestamp"], row["insert_id"]) > shown])
             while True:
-                rows = matching(connection, tail.news(), condition)
-                _show(asked, [row for row in rows if row["insert_id"] not in shown])
                 asked.clock.sleep(_LOOK_EVERY_S)
+                _show(asked, matching(connection, tail.news(), condition))
         except KeyboardInterrupt:
             return
 
