@@ -26,6 +26,7 @@ from benchmarks.handovers import (
     recovery,
 )
 from benchmarks.latency import RATE_PER_S, latency
+from benchmarks.logs import logs
 from benchmarks.mapping import mapping
 from benchmarks.overhead import overhead
 from benchmarks.peers import KNOWN
@@ -75,6 +76,10 @@ def _recovery(options: argparse.Namespace) -> Figures:
     return {**figures, "peers": recover_peers(options.peers, kills=_peer_times(options), **size)}
 
 
+def _logs(options: argparse.Namespace) -> Figures:
+    return logs(lines=options.rows or (1_000_000 if options.quick else 10_000_000))
+
+
 def _peer_times(options: argparse.Namespace) -> int:
     """How many changes or kills a peer gets: fewer than Penstock, because each takes it many seconds."""
     return options.pairs or (3 if options.quick else 5)
@@ -88,6 +93,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace], Figures]] = {
     "overhead": _overhead,
     "change": _change,
     "recovery": _recovery,
+    "logs": _logs,
 }
 
 
@@ -141,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _is_right(figures: Mapping[str, Figures]) -> bool:
     """Whether all answers were equal to the limit's and no row was lost or doubled."""
     equal: bool = figures.get("throughput", {}).get("all_equal", True)
-    counted = [figures.get(name, {}) for name in ("latency", "change", "recovery")]
+    counted = [figures.get(name, {}) for name in ("latency", "change", "recovery", "logs")]
     return equal and not any(figure.get("lost") or figure.get("duplicated") for figure in counted)
 
 

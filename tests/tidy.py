@@ -57,6 +57,7 @@ BROAD_EXCEPT_ALLOWED: Mapping[str, str] = {
     "src/penstock/engine/python_rows.py:flat_mapped": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:_mapped_carefully": "the epoch loop meets the author's code",
     "src/penstock/engine/python_rows.py:_mapped_chunk": "the epoch loop meets the author's code",
+    "src/penstock/observe/logs/capture.py:JournalHandler.handle": "as handlers of logging do: no line stops a flow",
     "src/penstock/testing/simulation/process.py:Process.step": "a simulated process that ends by a bug is what is told",
     "src/penstock/interfaces/cli/main.py:_guarded": "CLI main: whatever comes is shown to a person",
     "src/penstock/interfaces/cli/run.py:_Run._work": "the run's thread hands whatever comes to CLI main",

@@ -36,6 +36,10 @@ from .letters import (
 )
 from .loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
 from .locks import flow_lock, lock_holder
+from .log_answers import LogAnswers
+from .log_catching import caught_logs, log_folder
+from .log_keeping import LogKeeper, filed_logs, retention_of
+from .log_settings import LogMetric, LogPolicy
 from .metering.keeping import opened_history, read_history
 from .metering.meter import LogCounts, Meter
 from .metering.pushing import otlp_push
@@ -49,7 +53,8 @@ from .rollouts.plans import Manner
 from .rollouts.stages import Stage, plan_from_json, short
 from .running import PreparedRun, locate, prepare, run_here
 from .sizes import bytes_of
-from .sql import LEDGER_VIEWS, QueryResult, SqlSession
+from .sql import QueryResult, SqlSession
+from .sql_views import LEDGER_VIEWS
 from .supervising.crew import Crew
 from .supervising.policy import RestartPolicy
 from .supervising.presence import ServerFacts, read_server
@@ -92,7 +97,11 @@ __all__ = [
     "Letter",
     "Limits",
     "LoadedFlow",
+    "LogAnswers",
     "LogCounts",
+    "LogKeeper",
+    "LogMetric",
+    "LogPolicy",
     "Manner",
     "Meter",
     "Outcome",
@@ -130,6 +139,7 @@ __all__ = [
     "bundle_of",
     "bundles",
     "bytes_of",
+    "caught_logs",
     "chosen_letters",
     "circumstance_of",
     "delivery",
@@ -140,6 +150,7 @@ __all__ = [
     "epochs_compared",
     "epochs_of",
     "extent_of",
+    "filed_logs",
     "find_flow",
     "find_project",
     "flow_folder",
@@ -157,6 +168,7 @@ __all__ = [
     "load_project",
     "locate",
     "lock_holder",
+    "log_folder",
     "make_bundle",
     "manner_of",
     "member_values",
@@ -175,6 +187,7 @@ __all__ = [
     "receipt_of_facts",
     "replay_letters",
     "reset_here",
+    "retention_of",
     "run_here",
     "settings_of",
     "share_text",

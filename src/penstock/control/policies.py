@@ -29,8 +29,11 @@ __all__ = [
     "Extent",
     "MetricsPolicy",
     "MetricsTable",
+    "Seconds",
+    "Size",
     "SupervisePolicy",
     "SuperviseTable",
+    "Table",
     "UndoPolicy",
     "UndoTable",
     "allowance_of",
@@ -220,17 +223,20 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+Size: TypeAlias = Annotated[int, PlainValidator(_size)]
 Seconds: TypeAlias = Annotated[float, PlainValidator(_seconds)]
 SecondsOrNone: TypeAlias = Annotated[float, PlainValidator(_seconds_or_none)]
 SinkAllowances: TypeAlias = Annotated[Allowances, PlainValidator(_allowances)]
 Names: TypeAlias = Annotated[tuple[str, ...], PlainValidator(_names)]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table of `penstock.toml`: strict, and nothing in it that is not known."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class DeployTable(_Table):
+class DeployTable(Table):
     """`[deploy]` and `[env.NAME.deploy]`: a key of the second comes before the first."""
 
     approve: Approval | None = None
@@ -248,7 +254,7 @@ class DeployTable(_Table):
     watch: SecondsOrNone | None = None
 
 
-class UndoTable(_Table):
+class UndoTable(Table):
     """`[undo]`."""
 
     keep: Seconds | None = None
@@ -256,7 +262,7 @@ class UndoTable(_Table):
     savepoint_every: Seconds | None = None
 
 
-class SuperviseTable(_Table):
+class SuperviseTable(Table):
     """`[supervise]`."""
 
     restarts: int | None = Field(default=None, ge=1)
@@ -266,7 +272,7 @@ class SuperviseTable(_Table):
     spares: int | None = Field(default=None, ge=0, le=16)
 
 
-class PushTable(_Table):
+class PushTable(Table):
     """`[metrics.otlp]`."""
 
     endpoint: str
@@ -274,7 +280,7 @@ class PushTable(_Table):
     every: Seconds | None = None
 
 
-class MetricsTable(_Table):
+class MetricsTable(Table):
     """`[metrics]`."""
 
     every: Seconds | None = None
@@ -296,7 +302,7 @@ _RENAMED = {
 Policy = TypeVar("Policy", DeployPolicy, UndoPolicy, SupervisePolicy, MetricsPolicy, PushPolicy)
 
 
-def _laid_over(policy: Policy, table: _Table) -> Policy:
+def _laid_over(policy: Policy, table: Table) -> Policy:
     """A policy with what a table says in place of its own."""
     written = {_RENAMED.get(name, name): getattr(table, name) for name in table.model_fields_set}
     change: Callable[..., Policy] = replace

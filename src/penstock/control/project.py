@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from penstock.connect import resolve
 from penstock.control.alerting.tables import AlertsTable, RouteTable, RuleTable
 from penstock.control.binding import Binding, BindingError, make_dataset
+from penstock.control.log_settings import LogMetricTable, LogPolicy, LogsTable, log_policy
 from penstock.control.policies import (
     DeployPolicy,
     DeployTable,
@@ -90,6 +91,7 @@ class ProjectFile(_Table):
     supervise: SuperviseTable = SuperviseTable()
     alerts: AlertsTable = AlertsTable()
     metrics: MetricsTable = MetricsTable()
+    logs: LogsTable = LogsTable()
     env: dict[str, EnvironmentTable] = Field(default_factory=dict)
 
 
@@ -113,7 +115,7 @@ class Environment:
     @property
     def folder(self) -> Path:
         """Where the environment keeps state, ledger and tables. Raises ConfigError where a reference leads nowhere."""
-        return self.root / resolve(self.folder_text, self.root)
+        return self.root / resolve(self.folder_text, self.root, secret=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Project:
     supervise: SupervisePolicy = field(default_factory=SupervisePolicy)
     alerts: AlertsTable = field(default_factory=AlertsTable)
     metrics: MetricsPolicy = field(default_factory=MetricsPolicy)
+    logs: LogPolicy = field(default_factory=LogPolicy)
 
     def environment(self, name: str) -> Environment:
         """The environment of this name; `dev` is always there. Raises ConfigError that lists those that are."""
@@ -233,6 +236,7 @@ def load_project(path: Path) -> Project:
         supervise=supervise_policy(parsed.supervise),
         alerts=parsed.alerts,
         metrics=metrics_policy(parsed.metrics),
+        logs=log_policy(parsed.logs),
     )
 
 
@@ -293,7 +297,10 @@ def _table_of(place: tuple[str, ...]) -> type[BaseModel]:
         return DeployTable
     if len(place) == 3 and place[0] == "alerts":  # noqa: PLR2004 - [alerts.rule.NAME], [alerts.route.NAME]
         return RuleTable if place[1] == "rule" else RouteTable
+    if len(place) == 3 and place[:2] == ("logs", "metric"):  # noqa: PLR2004 - [logs.metric.NAME]
+        return LogMetricTable
     tables: dict[str, type[BaseModel]] = {
+        "logs": LogsTable,
         "project": ProjectTable,
         "engine": EngineTable,
         "deploy": DeployTable,

@@ -26,6 +26,7 @@ from penstock.engine.watermark import WatermarkTracker
 from penstock.errors import PenstockError, StepFailed
 from penstock.flow import Recorder, recording
 from penstock.ledger import DeadLetter, EpochPlan, EpochRecord, SegmentRef, TableChange, TableImage
+from penstock.observe import Scope, log_scope
 
 __all__ = ["Computation", "Computed"]
 
@@ -98,6 +99,10 @@ class Computation:
     ) -> None:
         self.assembly = assembly
         self.version = version
+        self.generation: int | None = None
+        """Whose epochs these are, for what is logged meanwhile."""
+        self.follows = False
+        """Whether another process leads, and logs the same."""
         self.names_of: Callable[[str], Mapping[str, str]] = lambda _: {}
         """From another version to what its author says was renamed, old name -> new name."""
         self._versions: set[str] = {version}
@@ -149,16 +154,29 @@ class Computation:
         return min((time for time in times if time is not None), default=None)
 
     def run(self, plan: EpochPlan, upcoming: Callable[[], EpochPlan | None] = lambda: None) -> Computed:
-        """Run one epoch, the one after `last`.
+        """Run one epoch, the one after `last`; what is logged meanwhile is marked as of this epoch.
 
         `upcoming`: asked once the rows are there for a plan to read ahead of its turn. Raises StepFailed, CheckFailed,
         ConnectorError; then the state may be touched: this computation is of no use any more.
         """
+        times, recorder = StepTimes(self._clock), Recorder()
+        epoch = Epoch(plan.epoch, plan.now_us, plan.seed, self.version, times=times, recorder=recorder)
+        flow = self.assembly.definition.name
+        scope = Scope(flow, generation=self.generation, epoch=plan.epoch, at=epoch, following=self.follows)
+        with log_scope(scope):
+            return self._computed(plan, epoch, times, recorder, upcoming)
+
+    def _computed(
+        self,
+        plan: EpochPlan,
+        epoch: Epoch,
+        times: StepTimes,
+        recorder: Recorder,
+        upcoming: Callable[[], EpochPlan | None],
+    ) -> Computed:
         watch = Stopwatch(self._clock)
         self.began_us = self._clock.now_us()
         own = self.named(plan)
-        times, recorder = StepTimes(self._clock), Recorder()
-        epoch = Epoch(plan.epoch, plan.now_us, plan.seed, self.version, times=times, recorder=recorder)
         reads = self._patience(lambda: self._reader.read(own), "read")
         self._probe("read", plan.epoch)
         watch.lap("read")

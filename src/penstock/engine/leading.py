@@ -25,8 +25,10 @@ from penstock.engine.points import Probe
 from penstock.engine.redrive import in_order
 from penstock.engine.spill import Spill
 from penstock.engine.tally import Tally
+from penstock.engine.telling import log_dead_letters
 from penstock.errors import ConnectorError, CorruptState, Fenced, LedgerError
 from penstock.ledger import EpochPlan, Ledger, Resume, SegmentRef, StateStore, TableChange, thinned
+from penstock.observe import Scope, StepMark, log_scope
 
 __all__ = ["Leader", "Outcome", "Post"]
 
@@ -71,7 +73,8 @@ class Leader:
     def __init__(self, post: Post, computation: Computation, resume: Resume) -> None:
         self.post = post
         self.computation = computation
-        self.generation = resume.generation
+        self.generation = computation.generation = resume.generation
+        computation.follows = False
         self.paused = False
         self.drain = post.options.until_drained
         self.spill: Spill | None = None
@@ -90,6 +93,8 @@ class Leader:
         self.repeating = resume.planned is not None
         self.unsaved: list[tuple[int, list[TableChange]]] = []
         """Changes of state that belong to committed epochs and are in no file yet; they go with the next commit."""
+        self._at = StepMark()
+        """The sink that is written, for what is logged meanwhile."""
         self.uncorrected: dict[str, str] = {}
         """Sinks that an undo could not correct, and why."""
         self.epochs = 0
@@ -192,6 +197,10 @@ class Leader:
 
     def _finish(self, computed: Computed, ahead: EpochPlan | None = None) -> None:
         """Write the sinks and the state of an epoch that was computed, commit it, and let go of its input."""
+        with log_scope(Scope(self.post.flow, generation=self.generation, epoch=computed.plan.epoch, at=self._at)):
+            self._finish_inside(computed, ahead)
+
+    def _finish_inside(self, computed: Computed, ahead: EpochPlan | None) -> None:
         plan, probe = computed.plan, self.post.probe
         self._copy(computed)
         receipts = self._write(computed)
@@ -220,6 +229,7 @@ class Leader:
         probe("committed", plan.epoch)
         if self._whole == plan.epoch:
             self.caught_up_us = plan.now_us
+        log_dead_letters(computed.dead, self._at)
         self.unsaved.clear()
         self.filed = plan.epoch
         self.running, self.plan, self.repeating = None, upcoming, False
@@ -248,6 +258,7 @@ class Leader:
             if change.is_empty and not self.repeating:
                 continue
             sink = self.computation.assembly.sinks[name]
+            self._at.at_step = name
             self.post.probe("before-write", plan.epoch)
             began_s = self.post.clock.stopwatch_s()
             receipts[name] = self.post.patience(
@@ -256,6 +267,7 @@ class Leader:
             told = computed.steps.setdefault(name, {})
             told["ms"] = round(told.get("ms", 0.0) + 1000 * (self.post.clock.stopwatch_s() - began_s), 3)
             self.post.probe("after-write", plan.epoch)
+        self._at.at_step = None
         return receipts
 
     def _save(self, computed: Computed) -> SegmentRef | None:

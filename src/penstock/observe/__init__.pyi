@@ -26,7 +26,7 @@ from .alerts.messages import told
 from .alerts.page import alerts_page
 from .alerts.routes import ROUTE_KINDS, check_route, deliver
 from .entries import LOG_COLUMNS, SEVERITIES, ColumnType, LogColumn, log_schema
-from .filters import Condition, compile_filter
+from .filters import Condition, compile_filter, time_bounds
 from .freshness import (
     BURN_RATES,
     OBJECTIVE_SHARE,
@@ -40,6 +40,18 @@ from .freshness import (
     system_lag_us,
 )
 from .history import FUNCTIONS, MetricHistory, MetricSeries, SeriesAnswer, StoredName, view_frame
+from .logs.asking import LOG_QUERY_S, LogQuery, LogReader, LogSpan, matching, open_logs, severity_name, time_limit
+from .logs.capture import LogCapture
+from .logs.compacting import LogRetention, compact, compact_all, write_entries
+from .logs.exporting import export_entries, export_file, push_loki, push_otlp
+from .logs.journal import Identity, JournalWriter, Quota
+from .logs.rates import log_distribution, log_rates
+from .logs.reading import empty_rows, to_table
+from .logs.scope import Scope, StepMark, log_scope
+from .logs.shapes import entry_json, time_json, us_of
+from .logs.signatures import Signature, error_signatures
+from .logs.store import FlowLogs, flows_with_logs, severity_counts
+from .logs.tail import LogTail
 from .metrics import (
     METRICS,
     USER_PREFIX,
@@ -69,6 +81,7 @@ __all__ = [
     "DEFAULT_RULES",
     "FUNCTIONS",
     "LOG_COLUMNS",
+    "LOG_QUERY_S",
     "METRICS",
     "OBJECTIVE_SHARE",
     "ROUTE_KINDS",
@@ -82,13 +95,22 @@ __all__ = [
     "Condition",
     "Episode",
     "Finding",
+    "FlowLogs",
     "FlowSample",
     "FlowTotals",
     "FreshnessCount",
     "FreshnessLog",
     "Grid",
     "Group",
+    "Identity",
+    "JournalWriter",
+    "LogCapture",
     "LogColumn",
+    "LogQuery",
+    "LogReader",
+    "LogRetention",
+    "LogSpan",
+    "LogTail",
     "MatchKind",
     "Matcher",
     "Message",
@@ -101,16 +123,20 @@ __all__ = [
     "Notice",
     "OtlpPush",
     "Query",
+    "Quota",
     "Route",
     "Rule",
     "SavepointSample",
+    "Scope",
     "Series",
     "SeriesAnswer",
     "SeriesStore",
     "ServerSample",
     "Severity",
+    "Signature",
     "Silence",
     "State",
+    "StepMark",
     "StoredName",
     "TotalsByFlow",
     "TotalsKeep",
@@ -125,25 +151,48 @@ __all__ = [
     "caught_up_of",
     "check_route",
     "checked",
+    "compact",
+    "compact_all",
     "compile_filter",
     "deliver",
     "due",
+    "empty_rows",
+    "entry_json",
+    "error_signatures",
     "evaluate",
+    "export_entries",
+    "export_file",
+    "flows_with_logs",
     "freshness_at_commit_us",
     "freshness_us",
     "freshness_words",
     "header_values",
+    "log_distribution",
+    "log_rates",
     "log_schema",
+    "log_scope",
+    "matching",
     "message_of",
     "metric_families",
     "metric_values",
     "metrics_page",
+    "open_logs",
     "parse_matchers",
     "parse_query",
+    "push_loki",
+    "push_otlp",
     "quieted",
     "render_families",
     "render_metrics",
+    "severity_counts",
+    "severity_name",
     "system_lag_us",
+    "time_bounds",
+    "time_json",
+    "time_limit",
+    "to_table",
     "told",
+    "us_of",
     "view_frame",
+    "write_entries",
 ]

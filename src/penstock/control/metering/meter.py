@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 from penstock.clock import Clock
+from penstock.control.log_answers import log_counts
 from penstock.control.metering.counts import FACT, FlowCounts, SideCounts
 from penstock.control.metering.machine import disk_bytes, files_bytes, memory_limit_bytes
 from penstock.control.policies import MetricsPolicy
@@ -33,17 +34,12 @@ from penstock.observe import (
     metric_families,
 )
 
-__all__ = ["LogCounts", "Meter", "no_log_lines"]
+__all__ = ["LogCounts", "Meter"]
 
 LogCounts = Callable[[str], Mapping[str, int]]
 """From a flow to how many log lines it ever wrote, by severity: the one place where the store of logs comes in."""
 
 _COMPARED = ("equal", "changed", "only_old", "only_new")
-
-
-def no_log_lines(_: str) -> Mapping[str, int]:
-    """Where no store of logs is."""
-    return {}
 
 
 class Meter:
@@ -59,7 +55,7 @@ class Meter:
         clock: Clock,
         *,
         history: MetricHistory | None = None,
-        log_lines: LogCounts = no_log_lines,
+        log_lines: LogCounts | None = None,
         policy: MetricsPolicy | None = None,
         rates: Sequence[BurnRate] = BURN_RATES,
     ) -> None:
@@ -68,7 +64,7 @@ class Meter:
         self.clock = clock
         self.loop_lag_s: Callable[[], float | None] = lambda: None
         self._ledger = ledger
-        self._log_lines = log_lines
+        self._log_lines = log_lines or log_counts(environment)
         self._policy = policy or MetricsPolicy()
         self._rates = rates
         self._totals = TotalsByFlow(ledger, history)

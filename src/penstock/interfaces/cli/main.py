@@ -70,6 +70,7 @@ VERBS: Mapping[str, Verb] = {
     "tables": Verb("penstock.interfaces.cli.tables", "List the tables of an environment."),
     "sql": Verb("penstock.interfaces.cli.sql", "Ask the tables of an environment, and its ledger, by SQL."),
     "ledger": Verb("penstock.interfaces.cli.ledger", "List the epochs of a flow: what was read and written, when."),
+    "logs": Verb("penstock.interfaces.cli.logs", "Show what flows logged: by filter, as it comes, by kind of error."),
     "metrics": Verb("penstock.interfaces.cli.metrics", "Tell the metrics of flows as they are now."),
     "alerts": Verb("penstock.interfaces.cli.alerts", "Tell which alerts fire; rules, silences, tests, backtests."),
     "generate": Verb(

@@ -19,6 +19,8 @@ import typer
 from penstock.clock import Clock, SystemClock
 from penstock.control import (
     Environment,
+    LogAnswers,
+    LogKeeper,
     Meter,
     Project,
     Rollouts,
@@ -91,7 +93,7 @@ def command(
         lines = _Lines(clock)
         meter = Meter(ledger, environment, clock, history=history, policy=found.metrics)
         sampler = _sampler(meter, history, found, partial(lines.tell, ""))
-        alerts = alert_duty(found, environment, ledger, clock, history, None, tell=lines.tell)
+        alerts = alert_duty(found, environment, ledger, clock, history, LogAnswers(environment, clock), tell=lines.tell)
         server = Server(
             environment,
             ledger,
@@ -99,7 +101,7 @@ def command(
             settings=settings_of(found.supervise, lease_s=lease, hang_after_s=hang_after),
             spares=found.supervise.spares if spares is None else spares,
             lease_s=lease,
-            duties=[Rollouts(environment, clock), sampler, alerts],
+            duties=[Rollouts(environment, clock), sampler, alerts, LogKeeper(found, environment, clock)],
             tell=lines.tell,
         )
         with closing(lines), closing(sampler), closing(alerts), closing(server):

@@ -29,6 +29,7 @@ from penstock.interfaces.http.alerts import alert_routes
 from penstock.interfaces.http.bodies import Ask, ScheduleAsk, StartAsk
 from penstock.interfaces.http.deployments import Begin, deployment_routes
 from penstock.interfaces.http.guard import Guard
+from penstock.interfaces.http.logs import log_routes
 from penstock.interfaces.http.metrics import metric_routes
 from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.interfaces.http.tokens import TokenHash
@@ -65,6 +66,7 @@ def make_app(
     alert_routes(app, ledger, clock, alerts or AlertPlan(), measured)
     _flow_routes(app, environment, ledger, clock)
     _wish_routes(app, environment, ledger, clock, wake)
+    log_routes(app, environment, clock)
     deployment_routes(app, environment, ledger, clock, begin=begin, wake=wake)
     return Guard(app, token)
 
