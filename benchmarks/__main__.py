@@ -26,7 +26,9 @@ from benchmarks.handovers import (
     recovery,
 )
 from benchmarks.latency import RATE_PER_S, latency
+from benchmarks.logs import logs
 from benchmarks.mapping import mapping
+from benchmarks.overhead import overhead
 from benchmarks.peers import KNOWN
 from benchmarks.places import say
 from benchmarks.report import write_report
@@ -58,6 +60,10 @@ def _map(options: argparse.Namespace) -> Figures:
     return mapping(rows=options.rows or (100_000 if options.quick else 500_000), pairs=options.pairs or 5)
 
 
+def _overhead(options: argparse.Namespace) -> Figures:
+    return overhead(rows=options.rows or (20_000_000 if options.quick else 60_000_000), pairs=options.pairs or 5)
+
+
 def _change(options: argparse.Namespace) -> Figures:
     size = {"keys": options.rows or KEYS, "rate_per_s": CHANGE_RATE_PER_S}
     figures = change(times=options.pairs or TIMES, **size)
@@ -70,6 +76,10 @@ def _recovery(options: argparse.Namespace) -> Figures:
     return {**figures, "peers": recover_peers(options.peers, kills=_peer_times(options), **size)}
 
 
+def _logs(options: argparse.Namespace) -> Figures:
+    return logs(lines=options.rows or (1_000_000 if options.quick else 10_000_000))
+
+
 def _peer_times(options: argparse.Namespace) -> int:
     """How many changes or kills a peer gets: fewer than Penstock, because each takes it many seconds."""
     return options.pairs or (3 if options.quick else 5)
@@ -80,8 +90,10 @@ VERBS: Mapping[str, Callable[[argparse.Namespace], Figures]] = {
     "latency": _latency,
     "state": _state,
     "map": _map,
+    "overhead": _overhead,
     "change": _change,
     "recovery": _recovery,
+    "logs": _logs,
 }
 
 
@@ -102,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--peers", type=_words, default=[], help=PEERS_HELP)
     parser.add_argument("--queries", type=_words, default=[], help="only these (throughput), e.g. q1,q5")
-    parser.add_argument("--rows", type=int, help="so many rows (throughput, map) or keys (others) instead")
+    parser.add_argument("--rows", type=int, help="so many rows (throughput, map, overhead) or keys (others) instead")
     parser.add_argument("--pairs", type=int, help="so many runs of both sides, handovers or kills")
     parser.add_argument("--seconds", type=float, help="how long (latency)")
     parser.add_argument("--rate", type=int, default=RATE_PER_S, help="rows a second (latency)")
@@ -135,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _is_right(figures: Mapping[str, Figures]) -> bool:
     """Whether all answers were equal to the limit's and no row was lost or doubled."""
     equal: bool = figures.get("throughput", {}).get("all_equal", True)
-    counted = [figures.get(name, {}) for name in ("latency", "change", "recovery")]
+    counted = [figures.get(name, {}) for name in ("latency", "change", "recovery", "logs")]
     return equal and not any(figure.get("lost") or figure.get("duplicated") for figure in counted)
 
 

@@ -112,9 +112,19 @@ class MigrationFailed(PenstockError):
 
 
 class QueryError(PenstockError):
-    """A query of `penstock sql` is wrong, or wants to change something."""
+    """A query or a filter is wrong, wants to change something, or takes too long.
+
+    `start`, `end`: which characters of the filter are wrong, where that is known.
+    """
 
     code = "query"
+    start: int | None = None
+    end: int | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """As of every error, and with `start` and `end` where they are known."""
+        place = {} if self.start is None else {"start": self.start, "end": self.end}
+        return {**super().as_dict(), **place}
 
 
 class ConnectorError(PenstockError):

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from penstock.control import KINDS
 from penstock.control.alerting.tables import AlertsTable
-from penstock.control.policies import DeployTable, SuperviseTable, UndoTable
+from penstock.control.log_settings import LogMetricTable, LogsTable
+from penstock.control.policies import DeployTable, MetricsTable, SuperviseTable, UndoTable
 from penstock.control.project import EngineTable, EnvironmentTable, ProjectFile, ProjectTable, load_project
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "projects.md"
@@ -31,6 +32,9 @@ UPDATES = os.environ.get("PENSTOCK_UPDATE") == "1"
         ("undo", UndoTable),
         ("supervise", SuperviseTable),
         ("alerts", AlertsTable),
+        ("metrics", MetricsTable),
+        ("logs", LogsTable),
+        ("logs.metric.NAME", LogMetricTable),
         ("env.NAME", EnvironmentTable),
     ],
 )
@@ -43,7 +47,8 @@ def test_every_key_of_a_table_is_described(heading: str, table: type[BaseModel])
 
 def test_every_table_has_a_section() -> None:
     """The tables of the file are the sections above."""
-    assert set(ProjectFile.model_fields) == {"project", "engine", "deploy", "undo", "supervise", "alerts", "env"}
+    tables = {"project", "engine", "deploy", "undo", "supervise", "alerts", "metrics", "logs", "env"}
+    assert set(ProjectFile.model_fields) == tables
 
 
 def test_every_kind_and_its_options_are_described() -> None:

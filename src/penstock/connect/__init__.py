@@ -20,7 +20,7 @@ from penstock.connect.memory import clear, finish, memory_rows, put_rows
 from penstock.connect.multisets import only_in
 from penstock.connect.ndjson import JsonLines
 from penstock.connect.registry import open_sink, open_source, preload, sink_class, source_class
-from penstock.connect.secrets import is_reference, resolve
+from penstock.connect.secrets import is_reference, resolve, resolved_secrets
 
 __all__ = [
     "Backlog",
@@ -47,6 +47,7 @@ __all__ = [
     "preload",
     "put_rows",
     "resolve",
+    "resolved_secrets",
     "sink_class",
     "source_class",
 ]

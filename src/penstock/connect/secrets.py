@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from penstock.errors import ConfigError
 
-__all__ = ["is_reference", "resolve"]
+__all__ = ["is_reference", "resolve", "resolved_secrets"]
 
 SCHEMES = ("env:", "file:")
+_resolved: tuple[str, ...] = ()
 
 
 def is_reference(value: str) -> bool:
@@ -17,17 +19,42 @@ def is_reference(value: str) -> bool:
     return value.startswith(SCHEMES)
 
 
-def resolve(value: str, root: Path) -> str:
+def resolved_secrets() -> tuple[str, ...]:
+    """The values that references stood for in this process, and the passwords in those that are addresses.
+
+    For whoever must keep them out of what people see. The same tuple as long as nothing more was resolved.
+    """
+    return _resolved
+
+
+def _note(value: str) -> str:
+    global _resolved  # noqa: PLW0603 - what a process knows of secrets is one fact of the process
+    found = [value]
+    try:
+        password = urlsplit(value).password
+    except ValueError:
+        password = None
+    if password:
+        found += [password, unquote(password)]
+    if not set(found) <= set(_resolved):
+        _resolved = (*_resolved, *(one for one in dict.fromkeys(found) if one not in _resolved))
+    return value
+
+
+def resolve(value: str, root: Path, *, secret: bool = True) -> str:
     """What `value` stands for: `env:NAME` a variable, `file:PATH` the text of a file (relative to `root`), else itself.
 
+    `secret`: whether what was found must not be seen in logs (`resolved_secrets`).
     The newline at the end of a file is no part of the secret. Raises ConfigError where the place is missing or
     empty; the message names the reference and never the value.
     """
     if value.startswith("env:"):
-        return _from_environment(value, value.removeprefix("env:"))
-    if value.startswith("file:"):
-        return _from_file(value, root / value.removeprefix("file:"))
-    return value
+        found = _from_environment(value, value.removeprefix("env:"))
+    elif value.startswith("file:"):
+        found = _from_file(value, root / value.removeprefix("file:"))
+    else:
+        return value
+    return _note(found) if secret else found
 
 
 def _from_environment(reference: str, name: str) -> str:

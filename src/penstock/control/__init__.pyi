@@ -1,3 +1,9 @@
+from .alerting.beginning import alert_duty
+from .alerting.desk import AlertDesk, ShownAlert
+from .alerting.duty import AlertDuty
+from .alerting.looking import Alerting
+from .alerting.planning import AlertPlan, alert_plan
+from .alerting.telling import circumstance_of, delivery, try_route
 from .binding import KINDS, Binding
 from .bundles import Bundle, bundle_of, bundles, load_bundle, make_bundle, version_environment
 from .chaos.conducting import Performance, Wanted
@@ -30,16 +36,16 @@ from .letters import (
 )
 from .loading import FlowFile, LoadedFlow, Target, find_flow, known_flows, load_flow
 from .locks import flow_lock, lock_holder
-from .metering import flow_samples
+from .log_answers import LogAnswers
+from .log_catching import caught_logs, log_folder
+from .log_keeping import LogKeeper, filed_logs, retention_of
+from .log_settings import LogMetric, LogPolicy
+from .metering.keeping import opened_history, read_history
+from .metering.meter import LogCounts, Meter
+from .metering.pushing import otlp_push
+from .metering.sampling import Sampler
 from .policies import Extent, extent_of
-from .project import (
-    Environment,
-    Project,
-    bare_project,
-    find_project,
-    load_project,
-    project_for,
-)
+from .project import Environment, Project, bare_project, find_project, load_project, project_for
 from .reset import Removal, plan_reset, reset_here
 from .rollouts.asking import Asker, Intent, UndoPreview, begin_by_request, epochs_of, manner_of
 from .rollouts.errands import input_of_epoch, trial_of_letters
@@ -48,7 +54,8 @@ from .rollouts.plans import Manner
 from .rollouts.stages import Stage, plan_from_json, short
 from .running import PreparedRun, locate, prepare, run_here
 from .sizes import bytes_of
-from .sql import LEDGER_VIEWS, QueryResult, SqlSession
+from .sql import QueryResult, SqlSession
+from .sql_views import LEDGER_VIEWS
 from .supervising.crew import Crew
 from .supervising.policy import RestartPolicy
 from .supervising.presence import ServerFacts, read_server
@@ -68,6 +75,10 @@ __all__ = [
     "LEDGER_VIEWS",
     "RUNNING",
     "WORKING",
+    "AlertDesk",
+    "AlertDuty",
+    "AlertPlan",
+    "Alerting",
     "Asker",
     "Binding",
     "Bound",
@@ -88,7 +99,13 @@ __all__ = [
     "Letter",
     "Limits",
     "LoadedFlow",
+    "LogAnswers",
+    "LogCounts",
+    "LogKeeper",
+    "LogMetric",
+    "LogPolicy",
     "Manner",
+    "Meter",
     "Outcome",
     "Performance",
     "PreparedRun",
@@ -101,10 +118,12 @@ __all__ = [
     "RestartPolicy",
     "Rollouts",
     "RowDiff",
+    "Sampler",
     "Schedule",
     "Server",
     "ServerFacts",
     "Settings",
+    "ShownAlert",
     "SqlSession",
     "Stage",
     "TableFacts",
@@ -115,13 +134,18 @@ __all__ = [
     "Verdict",
     "Wanted",
     "Wisher",
+    "alert_duty",
+    "alert_plan",
     "bare_project",
     "begin_by_request",
     "bind",
     "bundle_of",
     "bundles",
     "bytes_of",
+    "caught_logs",
     "chosen_letters",
+    "circumstance_of",
+    "delivery",
     "diffs_of_report",
     "drop_letters",
     "edited_payload",
@@ -129,11 +153,11 @@ __all__ = [
     "epochs_compared",
     "epochs_of",
     "extent_of",
+    "filed_logs",
     "find_flow",
     "find_project",
     "flow_folder",
     "flow_lock",
-    "flow_samples",
     "flow_statuses",
     "has_ledger",
     "input_of_epoch",
@@ -148,21 +172,26 @@ __all__ = [
     "load_project",
     "locate",
     "lock_holder",
+    "log_folder",
     "make_bundle",
     "manner_of",
     "member_values",
     "next_us",
+    "opened_history",
     "opened_ledger",
+    "otlp_push",
     "plan_from_json",
     "plan_reset",
     "prepare",
     "project_for",
     "python_of",
+    "read_history",
     "read_ledger",
     "read_server",
     "receipt_of_facts",
     "replay_letters",
     "reset_here",
+    "retention_of",
     "run_here",
     "settings_of",
     "share_text",
@@ -172,6 +201,7 @@ __all__ = [
     "traced_table",
     "trial_of_letters",
     "try_letters",
+    "try_route",
     "version_environment",
     "version_manifest",
 ]

@@ -27,6 +27,7 @@ from penstock.control.kill_points import probe_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import find_flow, load_flow
 from penstock.control.locks import flow_lock
+from penstock.control.log_catching import caught_logs
 from penstock.control.priority import FULL, READYING, weigh
 from penstock.control.project import Environment, Project, project_for
 from penstock.control.running import PreparedRun, locate, prepare, with_limits
@@ -119,12 +120,16 @@ def _serve(job: Job, stop: StopSignal) -> str:
     clock = SystemClock()
     project = project_for(Path(job.project_root))
     environment = project.environment(job.env)
-    with opened_ledger(environment, clock) as ledger:
+    with (
+        caught_logs(project, environment, job.flow, worker=job.member, version=job.version, clock=clock) as logs,
+        opened_ledger(environment, clock) as ledger,
+    ):
         try:
             prepared = _prepared(job, project, environment)
+            logs.loaded(job.version or prepared.loaded.fingerprint, prepared.loaded.code_root)
             with flow_lock(prepared.folder, prepared.flow, environment.name, shared=True):
                 note_datasets(prepared.folder, prepared.flow, prepared.bound)
-                return do_duty(job, prepared, ledger, stop, clock, probe=probe_of(os.environ))
+                return do_duty(job, prepared, ledger, stop, clock, probe=logs.watching(probe_of(os.environ)))
         except PenstockError as error:
             with suppress(LedgerError):
                 _tell_failure(ledger, job, error)

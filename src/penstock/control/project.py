@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,14 +20,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from penstock.connect import resolve
 from penstock.control.alerting.tables import AlertsTable, RouteTable, RuleTable
 from penstock.control.binding import Binding, BindingError, make_dataset
+from penstock.control.log_settings import LogMetricTable, LogPolicy, LogsTable, log_policy
 from penstock.control.policies import (
     DeployPolicy,
     DeployTable,
+    MetricsPolicy,
+    MetricsTable,
     SupervisePolicy,
     SuperviseTable,
     UndoPolicy,
     UndoTable,
     deploy_policy,
+    metrics_policy,
     supervise_policy,
     undo_policy,
 )
@@ -86,6 +90,8 @@ class ProjectFile(_Table):
     undo: UndoTable = UndoTable()
     supervise: SuperviseTable = SuperviseTable()
     alerts: AlertsTable = AlertsTable()
+    metrics: MetricsTable = MetricsTable()
+    logs: LogsTable = LogsTable()
     env: dict[str, EnvironmentTable] = Field(default_factory=dict)
 
 
@@ -103,11 +109,13 @@ class Environment:
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     bindings: Mapping[str, Binding] = field(default_factory=dict)
     deploy: DeployPolicy = field(default_factory=DeployPolicy)
+    project: str = ""
+    """The name of the project that it is one of."""
 
     @property
     def folder(self) -> Path:
         """Where the environment keeps state, ledger and tables. Raises ConfigError where a reference leads nowhere."""
-        return self.root / resolve(self.folder_text, self.root)
+        return self.root / resolve(self.folder_text, self.root, secret=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +139,8 @@ class Project:
     undo: UndoPolicy = field(default_factory=UndoPolicy)
     supervise: SupervisePolicy = field(default_factory=SupervisePolicy)
     alerts: AlertsTable = field(default_factory=AlertsTable)
+    metrics: MetricsPolicy = field(default_factory=MetricsPolicy)
+    logs: LogPolicy = field(default_factory=LogPolicy)
 
     def environment(self, name: str) -> Environment:
         """The environment of this name; `dev` is always there. Raises ConfigError that lists those that are."""
@@ -138,7 +148,7 @@ class Project:
         if found is not None:
             return found
         if name == "dev":
-            return Environment("dev", self.root, ".penstock/dev", deploy=self.deploy)
+            return Environment("dev", self.root, ".penstock/dev", deploy=self.deploy, project=self.name)
         known = sorted({*self.environments, "dev"})
         where = f"{self.file}" if self.file else f"no {FILE_NAME} in {self.root} or above it, so it"
         raise ConfigError(
@@ -197,7 +207,10 @@ def load_project(path: Path) -> Project:
         faults = [_fault(item["type"], item["loc"], item["msg"], item["input"]) for item in error.errors()]
         raise _config_error(path, text, faults) from None
     environments = {
-        name: _environment(name, table, path.parent, deploy_policy(parsed.deploy, table.deploy))
+        name: replace(
+            _environment(name, table, path.parent, deploy_policy(parsed.deploy, table.deploy)),
+            project=parsed.project.name or path.parent.name,
+        )
         for name, table in parsed.env.items()
     }
     faults = [fault for name, found in environments.items() for fault in _binding_faults(name, found)]
@@ -222,6 +235,8 @@ def load_project(path: Path) -> Project:
         undo=undo_policy(parsed.undo),
         supervise=supervise_policy(parsed.supervise),
         alerts=parsed.alerts,
+        metrics=metrics_policy(parsed.metrics),
+        logs=log_policy(parsed.logs),
     )
 
 
@@ -282,7 +297,10 @@ def _table_of(place: tuple[str, ...]) -> type[BaseModel]:
         return DeployTable
     if len(place) == 3 and place[0] == "alerts":  # noqa: PLR2004 - [alerts.rule.NAME], [alerts.route.NAME]
         return RuleTable if place[1] == "rule" else RouteTable
+    if len(place) == 3 and place[:2] == ("logs", "metric"):  # noqa: PLR2004 - [logs.metric.NAME]
+        return LogMetricTable
     tables: dict[str, type[BaseModel]] = {
+        "logs": LogsTable,
         "project": ProjectTable,
         "engine": EngineTable,
         "deploy": DeployTable,

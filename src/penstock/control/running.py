@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from penstock.clock import Clock, SystemClock
+from penstock.clock import Clock, SystemClock, new_id
 from penstock.control.environment import Bound, bind, shown_path
 from penstock.control.kill_points import probe_of
 from penstock.control.ledgers import opened_ledger
 from penstock.control.loading import LoadedFlow
 from penstock.control.locks import flow_lock
+from penstock.control.log_catching import caught_logs
 from penstock.control.project import Environment
 from penstock.control.tables import flow_folder, note_datasets
 from penstock.engine import Progress, RunOptions, RunResult, StopSignal, run_flow
@@ -23,6 +24,7 @@ from penstock.ledger import LocalStateStore
 
 __all__ = ["VERSIONS", "PreparedRun", "locate", "prepare", "run_here", "with_limits"]
 
+_WORKER_LENGTH = 8
 VERSIONS = "versions"
 """The folder in that of an environment which holds a folder for each version of its flows."""
 
@@ -66,8 +68,20 @@ def run_here(
     """
     clock = clock or SystemClock()
     definition = prepared.loaded.definition
-    environment = prepared.environment
-    with flow_lock(prepared.folder, prepared.flow, environment.name):
+    environment, loaded = prepared.environment, prepared.loaded
+    with (
+        flow_lock(prepared.folder, prepared.flow, environment.name),
+        caught_logs(
+            loaded.project,
+            environment,
+            prepared.flow,
+            worker=f"run-{new_id()[:_WORKER_LENGTH]}",
+            version=loaded.fingerprint,
+            root=loaded.code_root,
+            clock=clock,
+        ) as logs,
+    ):
+        logs.attach()
         note_datasets(prepared.folder, prepared.flow, prepared.bound)
         with opened_ledger(environment, clock) as ledger:
             try:
@@ -82,7 +96,7 @@ def run_here(
                     options=with_limits(options or RunOptions(), prepared),
                     stop=stop,
                     on_progress=on_progress,
-                    probe=probe_of(os.environ),
+                    probe=logs.watching(probe_of(os.environ)),
                 )
             except PenstockError as error:
                 locate(error, definition, prepared.loaded.code_root)

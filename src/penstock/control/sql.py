@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import duckdb
-import polars as pl
 import pyarrow as pa
 
-from penstock.control.databases import literal, quoted
-from penstock.control.ledgers import read_ledger
+from penstock.control.databases import quoted
 from penstock.control.project import Environment
 from penstock.control.readers import READERS, Shelf
+from penstock.control.sql_views import LEDGER_VIEWS, VIEWS
 from penstock.control.tables import TableFacts, environment_tables
 from penstock.errors import ConnectorError, QueryError, did_you_mean
-from penstock.ledger import Ledger, dead_letter_frame, epoch_frame
+from penstock.observe import time_limit
 
 __all__ = ["LEDGER_VIEWS", "QueryResult", "SqlSession"]
 
-LEDGER_VIEWS = ("epochs", "dead_letters")
 BATCH_ROWS = 10_000
-EPOCHS_MAX = 100_000
-"""The views of the ledger show the newest so many of each flow."""
 
 _ALL_TABLES = re.compile(r"\b(show|information_schema|pg_catalog|duckdb_\w+)\b", re.IGNORECASE)
 _READS = frozenset({"SELECT", "EXPLAIN", "PRAGMA", "RELATION", "LOGICAL_PLAN"})
@@ -49,10 +45,8 @@ class QueryResult:
 class SqlSession:
     """A session; use it in a `with`. It may be asked several queries, tables stay as they were first seen."""
 
-    def __init__(self, environment: Environment, *, outside: bool = True) -> None:
-        """`outside`: whether a query may read other files of this machine than those of the tables that it names."""
+    def __init__(self, environment: Environment) -> None:
         self.environment = environment
-        self._outside = outside
         self.tables: Mapping[str, TableFacts] = {table.name: table for table in environment_tables(environment)}
         self._opened: set[str] = set()
         self._scratch = tempfile.TemporaryDirectory(prefix="penstock-sql-")
@@ -80,16 +74,16 @@ class SqlSession:
         """All names that a query may use."""
         return sorted({*self.tables, *LEDGER_VIEWS})
 
-    def query(self, text: str) -> QueryResult:
+    def query(self, text: str, parameters: Sequence[Any] = ()) -> QueryResult:
         """The result of one statement that reads; its rows are computed as they are asked for.
 
-        Raises QueryError with DuckDB's words and the known names, ConnectorError where a table can't be reached.
+        `parameters` are bound to its `?`. Raises QueryError with DuckDB's words and the known names, ConnectorError
+        where a table can't be reached.
         """
         statement = self._statement(text)
-        self._open_named_in(text)
-        self._close_to_the_outside()
+        self.open_named_in(text)
         try:
-            relation = self._connection.sql(statement)
+            relation = self._connection.sql(statement, params=list(parameters) or None)
             reader = relation.to_arrow_reader(BATCH_ROWS)
         except duckdb.Error as error:
             raise self._refused(error) from None
@@ -100,6 +94,30 @@ class SqlSession:
             yield from reader
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise self._refused(error) from None
+
+    def rows(
+        self, text: str, parameters: Sequence[Any] = (), *, limit: int, limit_s: float | None
+    ) -> tuple[pa.Schema, list[tuple[Any, ...]]]:
+        """The first `limit` rows of a query, computed within `limit_s` seconds. Raises as `query`."""
+        with time_limit(self._connection, limit_s):
+            found = self.query(text, parameters)
+            rows: list[tuple[Any, ...]] = []
+            for batch in found.batches:
+                part = batch.slice(0, limit - len(rows))
+                rows += zip(*(column.to_pylist() for column in part.columns), strict=True)
+                if len(rows) >= limit:
+                    break
+        return found.schema, rows
+
+    def enclose(self) -> None:
+        """Let queries reach the environment's own tables and logs, and no other file of the machine."""
+        folders = [self.environment.folder / "logs", self.environment.folder / "tables"]
+        places = [self.environment.root / table.place for table in self.tables.values() if table.kind in READERS]
+        reached = [f"{path}/" for path in folders] + [str(path) for path in places] + [f"{path}/" for path in places]
+        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in [*reached, self._scratch.name + "/"])
+        self._connection.execute(f"set allowed_directories = [{listed}]")
+        self._connection.execute("set enable_external_access = false")
+        self._connection.execute("set lock_configuration = true")
 
     def row_count(self, name: str) -> int:
         """How many rows a table has. Raises as `query`."""
@@ -122,20 +140,8 @@ class SqlSession:
             )
         return statements[0]
 
-    def _close_to_the_outside(self) -> None:
-        """From here on only the folders of tables can be read; no table is opened after it."""
-        if self._outside:
-            return
-        paths = [
-            self.environment.root / str(one.options["path"]) for one in self.tables.values() if "path" in one.options
-        ]
-        folders = sorted({*(f"{path}/" for path in paths), *map(str, paths), f"{self._scratch.name}/"})
-        self._connection.execute(f"set allowed_directories = [{', '.join(map(literal, folders))}]")
-        self._connection.execute("set enable_external_access = false")
-        self._connection.execute("set lock_configuration = true")
-        self._outside = True
-
-    def _open_named_in(self, text: str) -> None:
+    def open_named_in(self, text: str) -> None:
+        """Open the tables and views that a query names; `query` does so itself."""
         lower = text.lower()
         everything = bool(_ALL_TABLES.search(text))
         for name in self.names:
@@ -159,14 +165,11 @@ class SqlSession:
             raise ConnectorError(f"table {name!r} ({table.kind} {table.place}) can't be read: {error}") from None
 
     def _open_ledger_view(self, name: str) -> None:
-        frame_of = _LEDGER_FRAMES[name]
-        frames = [frame_of(None, "")]
-        with read_ledger(self.environment) as ledger:
-            if ledger is not None:
-                frames += [frame_of(ledger, facts.flow) for facts in ledger.flows()]
-        self._connection.register(name, pl.concat(frames).to_arrow())
+        VIEWS[name](self._connection, self.environment, name)
 
     def _refused(self, error: Exception) -> QueryError:
+        if isinstance(error, duckdb.InterruptException):
+            return QueryError("the query was ended: it took too long", hint="ask for fewer rows, or less time")
         text = str(error)
         first, _, _ = text.partition("\n")
         missing = re.search(r"Table with name (.+?) does not exist", first)
@@ -186,23 +189,6 @@ class SqlSession:
             f"there is no table {name!r} in environment {self.environment.name!r}.{did_you_mean(name, self.names)}",
             hint=f"tables: {', '.join(self.names)}" + ("" if self.tables else " (no flow has run here yet)"),
         )
-
-
-def _epochs(ledger: Ledger | None, flow: str) -> pl.DataFrame:
-    records = () if ledger is None else ledger.epochs(flow, limit=EPOCHS_MAX, newest=True)
-    return epoch_frame(records).select(pl.lit(flow).alias("flow"), pl.all())
-
-
-def _dead_letters(ledger: Ledger | None, flow: str) -> pl.DataFrame:
-    """`offset` is a word of SQL, so it is called `position` here."""
-    letters = () if ledger is None else ledger.dead_letters(flow, limit=EPOCHS_MAX)
-    return dead_letter_frame(letters).select(pl.lit(flow).alias("flow"), pl.all()).rename({"offset": "position"})
-
-
-_LEDGER_FRAMES: Mapping[str, Callable[[Ledger | None, str], pl.DataFrame]] = {
-    "epochs": _epochs,
-    "dead_letters": _dead_letters,
-}
 
 
 def _plain(text: str) -> str:

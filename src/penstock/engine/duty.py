@@ -20,7 +20,9 @@ from penstock.engine.handover import Times, step_down, take_over
 from penstock.engine.leading import Leader, Outcome, Post
 from penstock.engine.spill import Spill, SpillReader
 from penstock.engine.starting import claim, follow, stand_by
+from penstock.engine.telling import LOG
 from penstock.engine.trials import Trials
+from penstock.engine.usage import cpu_seconds, memory_bytes
 from penstock.errors import Fenced, FlowBusy, LedgerError, PenstockError
 from penstock.ledger import Rewrite, Savepoint
 
@@ -161,6 +163,7 @@ class Duty:
             self._spill.close()
 
     def _stopped(self) -> str:
+        LOG.info("stops, as asked, behind epoch %d", self._computation.epoch)
         self._enter("stopped", "stopped")
         return "stopped as asked"
 
@@ -192,6 +195,7 @@ class Duty:
         if standing.rewrite is not None or standing.undos != leader.undos:
             raise fenced
         self._leader = None
+        LOG.warning("was fenced as generation %d and follows now: %s", leader.generation, fenced.message)
         if leader.spill is None:
             self._spill = Spill(self._orders.folder / "spill")
         assert self._spill is not None
@@ -315,6 +319,7 @@ class Duty:
             leader.forgetting.hold_from = wish.get("hold_from")
             self._copy(leader, wanted=bool(wish.get("spill")))
             if was_paused != leader.paused:
+                LOG.info("pauses, as asked" if leader.paused else "goes on, as asked")
                 self._enter("leading", "paused" if leader.paused else "leading")
         if self._spill is not None and wish.get("spill_from") is not None:
             self._spill.drop_before(wish["spill_from"])
@@ -393,6 +398,15 @@ class Duty:
             "epoch_ms": progress.epoch_ms,
             "run_ms_p50": median(self._speeds_ms) if self._speeds_ms else None,
             "backlog_rows": progress.backlog_rows,
+            "backlog_bytes": progress.backlog_bytes,
+            "catch_up_s": progress.catch_up_s,
+            "caught_up_us": None if leader is None else leader.caught_up_us,
+            "waits": None if leader is None else leader.waits,
+            "savepoint_ms": None if leader is None else leader.savepoint_ms,
+            "freshness_us": computation.assembly.definition.freshness_us,
+            "owner": computation.assembly.definition.owner,
+            "cpu_s": cpu_seconds(),
+            "memory_bytes": memory_bytes(),
             "watermark_us": progress.watermark_us,
             "checks_failed": dict(progress.checks_failed),
             "message": progress.message,

@@ -56,6 +56,7 @@ class Follower:
     ) -> None:
         self.post = post
         self.computation = computation
+        computation.follows = True
         self.branch = branch
         self.spill = spill
         self.held = held

@@ -24,6 +24,7 @@ from penstock.engine.branch import Branch
 from penstock.engine.following import Follower, catch_up
 from penstock.engine.leading import Leader
 from penstock.engine.spill import Spill, SpillReader
+from penstock.engine.telling import LOG
 from penstock.errors import ConnectorError, LedgerError
 from penstock.ledger import Resume, Rewrite, Takeover, without_undone
 
@@ -97,6 +98,7 @@ def take_over(
     times.opened_us = post.clock.now_us()
     post.probe("sinks-open", last)
     times.epoch = last + 1
+    LOG.info("took over as generation %d, before epoch %d", leader.generation, last + 1)
     return leader, times
 
 

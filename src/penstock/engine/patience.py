@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from penstock.clock import Clock
 from penstock.engine.options import StopSignal
+from penstock.engine.telling import LOG
 from penstock.errors import ConnectorError
 
 __all__ = ["Patience"]
@@ -31,10 +32,10 @@ class Patience:
 
     def __call__(self, action: Callable[[], T], what: str) -> T:
         """Do `action`. Raises ConnectorError where it does not heal, or not soon enough."""
-        began_s, pause_s = self._clock.stopwatch_s(), _FIRST_S
+        began_s, pause_s, tries = self._clock.stopwatch_s(), _FIRST_S, 0
         while True:
             try:
-                return action()
+                done = action()
             except ConnectorError as error:
                 waited_s = self._clock.stopwatch_s() - began_s
                 if not error.heals or self._stop.requested or waited_s + pause_s > self._patience_s:
@@ -42,5 +43,11 @@ class Patience:
                     error.state_left = error.state_left or LEFT
                     raise
                 self._on_retry(f"{what}: {error.message}")
+                LOG.warning("waits for a system that is away: %s: %s", what, error.message)
+                tries += 1
                 self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_S)
+                continue
+            if tries:
+                LOG.info("went on after %.1f s: %s", self._clock.stopwatch_s() - began_s, what)
+            return done

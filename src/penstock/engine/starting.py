@@ -13,6 +13,7 @@ from penstock.engine.handover import finish_rewrite
 from penstock.engine.leading import Leader, Post
 from penstock.engine.migrating import adopt
 from penstock.engine.spill import Spill
+from penstock.engine.telling import LOG
 from penstock.errors import CorruptState, FlowBusy, LedgerError
 from penstock.ledger import BEGINNING, EpochRecord, Ledger, Resume, Rewrite, Savepoint, SegmentRef, TableImage
 
@@ -42,6 +43,7 @@ def claim(post: Post, computation: Computation, *, holder: str, spill_folder: Pa
         done = catch_up(post, computation, last.epoch)
         leader.unsaved = [(epoch, list(computed.state)) for epoch, computed in done if computed.state]
     leader.open()
+    LOG.info("leads as generation %d, behind epoch %d", leader.generation, computation.epoch)
     post.probe("loaded", computation.epoch)
     return leader
 
@@ -84,6 +86,7 @@ def follow(
         migrated(adopted.rows)
     computation.restore(adopted.images, _record(post.ledger, post.flow, savepoint.epoch))
     branch = Branch(post.store, segments, savepoint.epoch)
+    LOG.info("follows from epoch %d, with a state of its own", savepoint.epoch)
     return Follower(
         post,
         computation,
@@ -128,6 +131,7 @@ def stand_by(post: Post, computation: Computation) -> Follower:
         computation.restore(images, _record(post.ledger, post.flow, savepoint.epoch))
     finally:
         post.ledger.drop_savepoints(post.flow, [savepoint.id])
+    LOG.info("stands by, behind epoch %d", computation.epoch)
     undos, line = (None, None) if standing is None else (standing.undos, standing.branch)
     return Follower(post, computation, branch=None, spill=None, undos=undos, line=line)
 

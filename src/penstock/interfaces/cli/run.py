@@ -16,6 +16,7 @@ from penstock.control import (
     Environment,
     PreparedRun,
     Removal,
+    filed_logs,
     find_flow,
     load_flow,
     plan_reset,
@@ -95,8 +96,8 @@ class _Run:
         """Run to the end and show how it goes. Raises what the run raised."""
         worker = Thread(target=self._work, name="flow", daemon=True)
         with Interrupts(self._stop) as interrupts:
-            worker.start()
             if self._plain:
+                worker.start()
                 self._lines(worker, interrupts)
             else:
                 self._panel(worker, interrupts)
@@ -106,9 +107,11 @@ class _Run:
 
     def _work(self) -> None:
         try:
-            self._result = run_here(
-                self._prepared, options=self._options, stop=self._stop, on_progress=self._take, clock=self._clock
-            )
+            prepared = self._prepared
+            with filed_logs(prepared.loaded.project, prepared.environment, prepared.flow, self._clock):
+                self._result = run_here(
+                    prepared, options=self._options, stop=self._stop, on_progress=self._take, clock=self._clock
+                )
         except BaseException as error:
             self._error = error
 
@@ -119,6 +122,7 @@ class _Run:
         panel = Panel(self._prepared.flow, self._prepared.environment.name)
         start_s = self._clock.stopwatch_s()
         with Live(console=Console(highlight=False), auto_refresh=False, transient=True) as live:
+            worker.start()  # it catches what the author prints, on its way to the panel and not behind that
             while worker.is_alive():
                 seconds = self._clock.stopwatch_s() - start_s
                 shown = panel.show(

@@ -48,7 +48,8 @@ def command(
 ) -> None:
     """Ask the tables of an environment, and its ledger, by SQL.
 
-    Tables: see `penstock tables`. Views of the ledger: `epochs`, `dead_letters`. Times are UTC. Works while flows run.
+    Tables: see `penstock tables`. Views: `logs`, and of the ledger `epochs`, `dead_letters`, `versions`, `deployments`,
+    `events`. Times are UTC. Works while flows run.
     """
     text = sys.stdin.read() if query == "-" else query
     if not text.strip():

@@ -50,7 +50,8 @@ PAGES = (
 _VIEWED = (
     "/metrics",
     "/v1/alerts",
-    "/v1/alerts/{alert}",
+    "/v1/alerts/rules",
+    "/v1/alerts/rules/{rule}/backtest",
     "/v1/dashboards",
     "/v1/dashboards/{dashboard}",
     "/v1/deployments",
@@ -67,8 +68,10 @@ _VIEWED = (
     "/v1/flows/{flow}/versions",
     "/v1/members",
     "/v1/metrics/names",
+    "/v1/metrics/query",
     "/v1/metrics/series",
     "/v1/overview",
+    "/v1/silences",
     "/v1/stream",
 )
 
@@ -91,8 +94,8 @@ _WISHES = (
         f"/v1/flows/{{flow}}/{wish}"
         for wish in ("deployments", "drain", "pause", "resume", "schedule", "start", "stop")
     ),
-    "/v1/alerts/{alert}/{deed}",
     "/v1/silences",
+    "/v1/silences/{silence}/end",
     "/v1/why",
     "/v1/why/input",
 )
@@ -106,7 +109,6 @@ ACCESS: Sequence[tuple[str, str, Access]] = (
     *(("POST", path, Role.OPERATOR) for path in _WISHES),
     ("PUT", "/v1/dashboards/{dashboard}", Role.OPERATOR),
     ("DELETE", "/v1/dashboards/{dashboard}", Role.OPERATOR),
-    ("DELETE", "/v1/silences/{silence}", Role.OPERATOR),
 )
 """Method, path, who. An exact path comes before one with a name in braces, which stands for one part of a path."""
 

@@ -1,19 +1,17 @@
-"""Routes that show rows: a query over the environment's tables, and from a row of a table back to its input."""
+"""Routes from rows to where they came from: the tables there are, and from a row of one back to its input."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI
 from pydantic import Field
 
 from penstock.clock import Clock
 from penstock.control import (
     Environment,
-    SqlSession,
     environment_tables,
     input_of_epoch,
     trace_rows,
@@ -24,8 +22,6 @@ from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.ledger import Ledger
 
 __all__ = ["row_routes"]
-
-_ROWS_MOST = 10_000
 
 
 class WhyAsk(Ask):
@@ -53,23 +49,6 @@ def row_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Cl
         """The tables of the environment, and who writes them."""
         names = ("name", "kind", "place", "key", "flow", "step")
         return {"tables": [{name: getattr(one, name) for name in names} for one in environment_tables(environment)]}
-
-    @app.get("/v1/sql", tags=["rows"])
-    def sql(
-        query: Annotated[str, Query(min_length=1, max_length=20_000)],
-        limit: Annotated[int, Query(ge=1, le=_ROWS_MOST)] = 1_000,
-    ) -> dict[str, Any]:
-        """The first rows of a query (DuckDB SQL) over tables and ledger, as lists in the order of `columns`."""
-        with SqlSession(environment, outside=False) as session:
-            found = session.query(query)
-            rows: list[list[Any]] = []
-            for batch in found.batches:
-                rows += [list(row.values()) for row in batch.slice(0, limit + 1 - len(rows)).to_pylist()]
-                if len(rows) > limit:
-                    break
-            columns = [{"name": field.name, "type": str(field.type)} for field in found.schema]
-        shown = json.loads(json.dumps(rows[:limit], default=str))
-        return {"columns": columns, "rows": shown, "truncated": len(rows) > limit}
 
     @app.post("/v1/why", tags=["rows"])
     def why(ask: WhyAsk) -> dict[str, Any]:

@@ -4,7 +4,8 @@ A text becomes tokens (`tokens`), a tree of frozen values (`grammar`, `tree`), a
 bound to columns (`fields`), values get the type of their column (`literals`, `times`) or of what is there (`payload`).
 """
 
+from penstock.observe.filters.bounds import time_bounds
 from penstock.observe.filters.compiling import compile_filter
 from penstock.observe.filters.condition import Condition
 
-__all__ = ["Condition", "compile_filter"]
+__all__ = ["Condition", "compile_filter", "time_bounds"]

@@ -25,4 +25,6 @@ def fault(text: str, start: int, end: int, message: str, *, hint: str | None = N
     width = max(1, min(end - start, line_start + first + len(shown) - start))
     carets = " " * (column - first) + "^" * width
     place = f"line {number}, column {column + 1}" if "\n" in text else f"column {column + 1}"
-    return QueryError(f"the filter is wrong at {place}: {message}\n    {shown}\n    {carets}", hint=hint)
+    found = QueryError(f"the filter is wrong at {place}: {message}\n    {shown}\n    {carets}", hint=hint)
+    found.start, found.end = start, end
+    return found

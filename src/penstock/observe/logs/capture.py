@@ -1,0 +1,370 @@
+"""What a process logs, prints and warns of, and how it ends, as entries of its journal.
+
+The handler of `logging` is what a line costs: some microseconds, most of them in `logging` itself. Where no other
+handler is there to be told, what only such a one would ask for (names of threads and processes, `findCaller`) is
+switched off, as the standard library documents it; the line of the author's code is then found here, for less.
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from json.encoder import encode_basestring  # the quoted text in C, without the rest of an encoder
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self, TextIO
+
+from penstock.clock import Clock, SystemClock
+from penstock.observe.entries import SEVERITIES
+from penstock.observe.logs.journal import JournalWriter
+from penstock.observe.logs.redaction import Redactor
+from penstock.observe.logs.scope import Place, current_scope
+from penstock.observe.logs.streams import CapturedStream
+
+__all__ = ["JournalHandler", "LogCapture"]
+
+_MESSAGE_CHARS = 65_536
+_OURS = "penstock"
+_STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+_EMPTY: Mapping[str, Any] = {
+    **logging.makeLogRecord({}).__dict__,
+    "thread": None,
+    "threadName": None,
+    "process": None,
+    "processName": None,
+}
+_FIELDS = len(_EMPTY)
+_LOGGING_FILE = logging.addLevelName.__code__.co_filename
+_FRAMES_OF_LOGGING = 3
+_OUT, _ERR = SEVERITIES["INFO"], SEVERITIES["WARNING"]
+
+
+class _Severities(dict[int, int]):
+    """From a level of `logging` to a severity: the highest one that is not above it; 25 is NOTICE."""
+
+    def __missing__(self, level: int) -> int:
+        names = {10: "DEBUG", 20: "INFO", 25: "NOTICE", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+        below = [SEVERITIES[name] for least, name in names.items() if least <= level]
+        found = self[level] = max(below, default=SEVERITIES["DEFAULT"])
+        return found
+
+
+class _LevelNames(dict[int, str]):
+    """The names of levels, each asked once."""
+
+    def __missing__(self, level: int) -> str:
+        found = self[level] = str(logging.getLevelName(level))
+        return found
+
+
+_LEVEL_NAMES = _LevelNames()
+
+
+class _LeanRecord(logging.LogRecord):
+    """A record as `logging` makes it where its switches are off, and without what it would derive from an unknown file.
+
+    That is half of what making one costs.
+    """
+
+    def __init__(
+        self,
+        now_us: Callable[[], int],
+        name: str,
+        level: int,
+        pathname: str,
+        lineno: int,
+        msg: object,
+        args: Any,
+        exc_info: Any,
+        func: str | None = None,
+        sinfo: str | None = None,
+        **_: object,
+    ) -> None:
+        # As the standard library does: one mapping as the only argument is for `%(name)s`.
+        if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
+            args = args[0]
+        fields = self.__dict__
+        fields.update(_EMPTY)
+        fields["name"], fields["msg"], fields["args"] = name, msg, args
+        fields["levelno"], fields["levelname"] = level, _LEVEL_NAMES[level]
+        fields["created"] = now_us() / 1e6
+        if lineno or exc_info or sinfo:  # else they are empty already
+            fields["pathname"], fields["lineno"], fields["funcName"] = pathname, lineno, func
+            fields["exc_info"], fields["stack_info"] = exc_info, sinfo
+
+
+class JournalHandler(logging.Handler):
+    """Appends records of `logging` to a journal.
+
+    `root`: paths of code in it are told from there. `echo`: given records that the standard library would have shown on
+    stderr, had this handler not been there.
+    """
+
+    def __init__(
+        self,
+        journal: JournalWriter,
+        *,
+        redactor: Redactor | None = None,
+        root: Path | None = None,
+        echo: Callable[[logging.LogRecord], object] | None = None,
+    ) -> None:
+        super().__init__()
+        self._journal = journal
+        self._redact = redactor or Redactor()
+        self.root = root
+        self._echo = echo
+        self._severities = _Severities()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Append a record, where the filters let it pass. The journal has its own lock, so none is taken here."""
+        if self.filters and not self.filter(record):
+            return False
+        try:
+            message = record.msg
+            if record.args or message.__class__ is not str:
+                message = record.getMessage()
+            file, line = record.pathname, record.lineno
+            if not line:
+                frame = sys._getframe(_FRAMES_OF_LOGGING)  # noqa: SLF001 - as `logging` does
+                while frame.f_code.co_filename == _LOGGING_FILE:
+                    frame = frame.f_back or _no_frame()
+                file, line = frame.f_code.co_filename, frame.f_lineno
+            tails, place = current_scope().tails(), (file, line, record.name)
+            tail = tails.get(place)
+            if tail is None:
+                tail = tails[place] = current_scope().tail(self._encoded(self._place(place)))
+            if record.exc_info or record.stack_info or len(record.__dict__) != _FIELDS:
+                message, tail = self._with_more(record, message, place)
+            if len(message) > _MESSAGE_CHARS:
+                message = _cut(message)
+            if self._redact.secrets():
+                message = self._redact(message)
+            severity, time_us = self._severities[record.levelno], int(record.created * 1e6)
+            text = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)}'
+            self._journal.append(text.encode("utf-8", "replace") + tail, severity, time_us)
+            if severity >= _ERR and self._echo is not None and not record.name.startswith(_OURS):
+                self._echo(record)
+        except (RecursionError, MemoryError):
+            raise
+        except Exception:  # as all handlers do: a record that can't be formatted is shown, and stops nothing
+            self.handleError(record)
+        return True
+
+    def write(self, severity: int, time_us: int, message: str, attrs: Mapping[str, Any]) -> None:
+        """Append an entry that is no record of `logging`."""
+        message = self._redact(_cut(message) if len(message) > _MESSAGE_CHARS else message)
+        head = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)}'.encode("utf-8", "replace")
+        self._journal.append(head + current_scope().tail(self._encoded(attrs)), severity, time_us)
+
+    def close(self) -> None:
+        """Nothing: configurations of `logging` close all handlers, and this one is the process's own to the end."""
+
+    def _place(self, place: Place) -> dict[str, Any]:
+        """Logger, file and line as attributes."""
+        file, line, name = place
+        return {"logger": name, "file": file.removeprefix(f"{self.root}/"), "line": line}
+
+    def _encoded(self, attrs: Mapping[str, Any]) -> str:
+        """Attributes as the JSON string that the journal has."""
+        return encode_basestring(self._redact(_json(attrs)))
+
+    def _with_more(self, record: logging.LogRecord, message: str, place: Place) -> tuple[str, bytes]:
+        """What `extra` gave, as attributes; tracebacks, as lines of the message."""
+        more = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        if record.exc_info and record.exc_info[0] is not None:
+            more["exception"] = record.exc_info[0].__name__
+            shown = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+            message = f"{message}\n{shown}"
+        if record.stack_info:
+            message = f"{message}\n{record.stack_info}"
+        trace = more.pop("trace_id", None)
+        attrs = self._encoded({**self._place(place), **more})
+        return message, current_scope().tail(attrs, trace_id=None if trace is None else str(trace))
+
+
+class LogCapture:
+    """Catches what this process says while a flow runs in it; use it in a `with`.
+
+    `secrets`: the values that entries must not hold. `level`: the least level of `logging`. `but_main_thread`: what the
+    main thread prints is left alone, because it speaks to a person.
+    """
+
+    def __init__(
+        self,
+        journal: JournalWriter,
+        *,
+        secrets: Callable[[], tuple[str, ...]] = lambda: (),
+        root: Path | None = None,
+        level: int = logging.INFO,
+        but_main_thread: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.journal = journal
+        self._redactor = Redactor(secrets)
+        self.handler = JournalHandler(journal, redactor=self._redactor, root=root, echo=self._echo)
+        self._level = level
+        self._clock = clock or SystemClock()
+        self._but_main_thread = but_main_thread
+        self._streams: list[tuple[str, CapturedStream]] = []
+        self._before: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        root = logging.getLogger()
+        self._before = {
+            "level": root.level,
+            "factory": logging.getLogRecordFactory(),
+            "showwarning": warnings.showwarning,
+            "excepthook": sys.excepthook,
+            "thread_excepthook": threading.excepthook,
+            "switches": (logging.logThreads, logging.logProcesses, logging.logMultiprocessing, logging._srcfile),  # noqa: SLF001
+        }
+        for name, severity in (("stdout", _OUT), ("stderr", _ERR)):
+            told = partial(self._line, severity, name)
+            caught = CapturedStream(getattr(sys, name), told, self._redactor, but_main_thread=self._but_main_thread)
+            self._streams.append((name, caught))
+            setattr(sys, name, caught)
+        warnings.showwarning = self._warned
+        sys.excepthook = self._uncaught
+        threading.excepthook = self._uncaught_in_thread
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def loaded(self, version: str, root: Path) -> None:
+        """The author's code is there now: it is this version, its files are in `root`, and what it logs is caught."""
+        self.journal.rename(version)
+        self.handler.root = root
+        self.attach()
+
+    def attach(self) -> None:
+        """Be the last handler of `logging`; also again, where a configuration of the author's has removed it.
+
+        Before this, records go the way they would without us, so that `basicConfig` of an author does what it should.
+        """
+        root = logging.getLogger()
+        if self.handler in root.handlers:
+            return
+        root.addHandler(self.handler)
+        if root.level in (logging.NOTSET, logging.WARNING):  # nobody chose it
+            root.setLevel(self._level)
+        alone = _has_no_handlers_but(self.handler)
+        logging.logThreads = logging.logProcesses = logging.logMultiprocessing = not alone
+        if alone and logging.getLogRecordFactory() is logging.LogRecord:
+            logging.setLogRecordFactory(partial(_LeanRecord, self._clock.now_us))
+        elif not alone:
+            logging.setLogRecordFactory(self._before["factory"])
+        logging._srcfile = None if alone else self._before["switches"][3]  # noqa: SLF001
+
+    def watching(self, probe: Callable[[str, int], None]) -> Callable[[str, int], None]:
+        """The same probe; at each epoch it looks whether the author's code took the handler away."""
+
+        def watched(point: str, epoch: int) -> None:
+            self.attach()
+            probe(point, epoch)
+
+        return watched
+
+    def close(self) -> None:
+        """Say nothing more; everything is as it was before. The journal is sealed."""
+        root = logging.getLogger()
+        root.removeHandler(self.handler)
+        for name, caught in self._streams:
+            caught.finish()
+            if getattr(sys, name) is caught:
+                setattr(sys, name, caught.stream)
+        self._streams.clear()
+        if self._before:
+            root.setLevel(self._before["level"])
+            warnings.showwarning = self._before["showwarning"]
+            sys.excepthook = self._before["excepthook"]
+            threading.excepthook = self._before["thread_excepthook"]
+            logging.setLogRecordFactory(self._before["factory"])
+            switches = self._before["switches"]
+            logging.logThreads, logging.logProcesses, logging.logMultiprocessing = switches[:3]
+            logging._srcfile = switches[3]  # noqa: SLF001
+            self._before = {}
+        self.journal.close()
+
+    def failed(self, error: BaseException) -> None:
+        """An entry for the error that ends the process, with its traceback."""
+        shown = "".join(traceback.format_exception(error)).rstrip("\n")
+        where = {"exception": type(error).__name__, "code": getattr(error, "code", None)}
+        attrs = {"logger": "penstock.process", **{name: value for name, value in where.items() if value is not None}}
+        self.handler.write(SEVERITIES["CRITICAL"], self._clock.now_us(), f"the flow failed: {error}\n{shown}", attrs)
+
+    def _line(self, severity: int, stream: str, text: str) -> None:
+        self.handler.write(severity, self._clock.now_us(), text, {"logger": stream})
+
+    def _echo(self, record: logging.LogRecord) -> None:
+        """What `logging` does with warnings that have no handler."""
+        if len(logging.getLogger().handlers) == 1 and logging.lastResort is not None:
+            logging.lastResort.handle(record)
+
+    def _warned(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        attrs = {"logger": "py.warnings", "file": filename, "line": lineno, "category": category.__name__}
+        self.handler.write(_ERR, self._clock.now_us(), f"{category.__name__}: {message}", attrs)
+        stream = file or (self._streams[1][1].stream if self._streams else sys.stderr)
+        with suppress(OSError):
+            shown = line or linecache.getline(filename, lineno)
+            stream.write(warnings.formatwarning(message, category, filename, lineno, shown))
+
+    def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        self.failed(error)
+        self._before.get("excepthook", sys.__excepthook__)(kind, error, trace)
+
+    def _uncaught_in_thread(self, given: threading.ExceptHookArgs) -> None:
+        if given.exc_value is not None:
+            shown = "".join(traceback.format_exception(given.exc_value)).rstrip("\n")
+            name = "" if given.thread is None else given.thread.name
+            attrs = {"logger": "penstock.process", "thread": name, "exception": given.exc_type.__name__}
+            self.handler.write(SEVERITIES["ERROR"], self._clock.now_us(), f"a thread ended\n{shown}", attrs)
+        before = self._before.get("thread_excepthook", threading.__excepthook__)
+        stream, sys.stderr = sys.stderr, self._streams[1][1].stream if self._streams else sys.stderr
+        try:
+            before(given)
+        finally:
+            sys.stderr = stream
+
+
+def _no_frame() -> FrameType:
+    raise RuntimeError("a record of logging that nobody logged")
+
+
+def _has_no_handlers_but(ours: logging.Handler) -> bool:
+    known = logging.Logger.manager.loggerDict.values()
+    others = [handler for one in known if isinstance(one, logging.Logger) for handler in one.handlers]
+    others += logging.getLogger().handlers
+    return all(handler is ours or isinstance(handler, logging.NullHandler) for handler in others)
+
+
+def _cut(message: str) -> str:
+    return f"{message[:_MESSAGE_CHARS]}... ({len(message) - _MESSAGE_CHARS:,} characters more)"
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """Strict, compact JSON; what JSON does not know becomes text."""
+    try:
+        return json.dumps(values, default=str, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError):  # no number (NaN), a key that is no text, or an object that holds itself
+        return json.dumps(
+            {str(name): str(value) for name, value in values.items()}, ensure_ascii=False, separators=(",", ":")
+        )
