@@ -274,10 +274,13 @@ export interface Table {
 export interface Alert {
   id: string;
   rule: string;
-  state: string;
   severity: string;
-  flow: string;
-  sentence: string;
+  labels: Record<string, string>;
+  state: "pending" | "firing" | "resolved";
   since_us: number;
-  silenced_until_us: number | null;
+  samples: string[];
+  /** What is wrong, in a sentence. */
+  text: string;
+  /** Why nobody is told; empty where somebody is. */
+  quiet: string;
 }

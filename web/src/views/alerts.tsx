@@ -5,16 +5,16 @@ import { beat } from "../live";
 import type { Alert } from "../model";
 import { mayAct } from "../session";
 import { confirm } from "../ui/dialog";
-import { Ago, Button, Card, Empty, Pill, useAsked, useTick } from "../ui/parts";
+import { Ago, Button, Card, Empty, Pill, Time, useAsked, useTick } from "../ui/parts";
 import { sentences } from "./actions";
 import { orMissing } from "./flow";
 
-const SILENCE_S = 3600;
+const TONES = { firing: "bad", pending: "warn", resolved: "good" } as const;
 
 export function Alerts() {
   const turn = useTick(10_000);
-  const found = useAsked(() => get<{ alerts: Alert[] }>("/v1/alerts"), [turn, beat.value]);
-  const all = [...(found.value?.alerts ?? [])].sort((one, other) => Number(other.state === "firing") - Number(one.state === "firing") || other.since_us - one.since_us);
+  const found = useAsked(() => get<{ alerts: Alert[] }>("/v1/alerts", { every: true }), [turn, beat.value]);
+  const all = found.value?.alerts ?? [];
   return (
     <div>
       <div class="title">
@@ -28,29 +28,74 @@ export function Alerts() {
         {found.value && all.length === 0 && <Empty>Nothing is wrong that a rule knows of.</Empty>}
         {all.map((one) => (
           <article class="alert" key={one.id}>
-            <Pill tone={one.silenced_until_us ? "idle" : one.state === "firing" ? "bad" : one.state === "pending" ? "warn" : "good"} sign={one.state === "firing" ? "M8 3v6.5M8 12.6v.1" : "M3 8.5 6.5 12 13 4.5"}>
-              {one.silenced_until_us ? "silenced" : one.state}
+            <Pill tone={TONES[one.state]} sign={one.state === "firing" ? "M8 3v6.5M8 12.6v.1" : "M3 8.5 6.5 12 13 4.5"}>
+              {one.state}
             </Pill>
             <span>
-              <strong>{one.rule}</strong> <a href={`/flows/${encodeURIComponent(one.flow)}`}>{one.flow}</a>
-              <p>{one.sentence}</p>
+              <strong>{one.rule}</strong> {one.labels["flow"] && <a href={`/flows/${encodeURIComponent(one.labels["flow"])}`}>{one.labels["flow"]}</a>} <span class="quiet">{one.severity}</span>
+              <p>{one.text}</p>
+              {one.quiet && <p class="quiet">Nobody is told: {one.quiet}.</p>}
+              {one.samples.map((line) => (
+                <code key={line} class="sample">
+                  {line}
+                </code>
+              ))}
             </span>
             <Ago us={one.since_us} />
-            {mayAct.value && one.state === "firing" && !one.silenced_until_us && <Button onClick={() => confirm(silence(one))}>Silence…</Button>}
+            {mayAct.value && one.state === "firing" && !one.quiet && <Button onClick={() => confirm(silence(one))}>Silence…</Button>}
           </article>
         ))}
       </Card>
+      <Silences turn={turn} />
     </div>
   );
 }
 
 function silence(one: Alert) {
+  const matchers = [`rule="${one.rule}"`, ...Object.entries(one.labels).map(([name, value]) => `${name}="${value.replaceAll('"', '\\"')}"`)].join(", ");
   return {
-    title: `Silence ${one.rule} of ${one.flow}?`,
+    title: `Silence ${one.rule}${one.labels["flow"] ? ` of ${one.labels["flow"]}` : ""}?`,
     happens: sentences(["For one hour nobody is told of it. It goes on being looked at, and is shown here."]),
     verb: "Silence",
     why: "wanted" as const,
     done: "Silenced for an hour",
-    act: (why: string) => wish(path("/v1/alerts/{id}/silence", { id: one.id }), { seconds: SILENCE_S, why }),
+    act: (why: string) => wish("/v1/silences", { matchers, for: "1h", why }),
   };
+}
+
+function Silences({ turn }: { turn: number }) {
+  const found = useAsked(() => get<{ silences: { id: string; matchers: string; until_us: number; who: string; why: string }[] }>("/v1/silences"), [turn, beat.value]);
+  if (!found.value?.silences.length) return null;
+  return (
+    <Card title="Silences">
+      {found.value.silences.map((one) => (
+        <article class="alert" key={one.id}>
+          <span>
+            <code>{one.matchers}</code>
+          </span>
+          <span>
+            {one.who}: {one.why}
+          </span>
+          <span class="quiet">
+            until <Time us={one.until_us} />
+          </span>
+          {mayAct.value && (
+            <Button
+              onClick={() =>
+                confirm({
+                  title: "End this silence?",
+                  happens: sentences(["Alerts that match it are told again from now on."]),
+                  verb: "End it",
+                  done: "The silence is over",
+                  act: () => wish(path("/v1/silences/{id}/end", { id: one.id })),
+                })
+              }
+            >
+              End…
+            </Button>
+          )}
+        </article>
+      ))}
+    </Card>
+  );
 }

@@ -18,7 +18,10 @@ export async function errorsByFlow(): Promise<Map<string, number>> {
 export async function firingByFlow(): Promise<Map<string, number>> {
   const found = await get<{ alerts: Alert[] }>("/v1/alerts");
   const counts = new Map<string, number>();
-  for (const one of found.alerts) if (one.state === "firing") counts.set(one.flow, (counts.get(one.flow) ?? 0) + 1);
+  for (const one of found.alerts) {
+    const flow = one.labels["flow"] ?? "";
+    counts.set(flow, (counts.get(flow) ?? 0) + 1);
+  }
   return counts;
 }
 
