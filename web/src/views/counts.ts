@@ -34,3 +34,14 @@ export async function errorsOf(flow: string, start: number, end: number, limit =
 export function around(start: number, end: number): { since_us: number; until_us: number } {
   return { since_us: Math.round(start * 1e6), until_us: Math.round(end * 1e6) };
 }
+
+let names: { asked_ms: number; found: Promise<Set<string>> } | null = null;
+
+/** The metrics of which the server keeps samples; asked again after a while. */
+export function metricNames(): Promise<Set<string>> {
+  if (!names || Date.now() - names.asked_ms > 15_000) {
+    const found = get<{ names: { name: string }[] }>("/v1/metrics/names").then((answer) => new Set(answer.names.map((one) => one.name)));
+    names = { asked_ms: Date.now(), found };
+  }
+  return names.found;
+}
