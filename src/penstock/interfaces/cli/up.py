@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from starlette.types import ASGIApp
 
 from penstock.clock import Clock, SystemClock
 from penstock.control import (
@@ -38,7 +39,7 @@ from penstock.control import (
 )
 from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
 from penstock.interfaces.cli.screen import time_text
-from penstock.interfaces.http import DEFAULT_PORT, Listener, LoginLink, kept_token, make_app
+from penstock.interfaces.http import DEFAULT_PORT, Listener, LoginLink, TokenHash, kept_token, make_app
 from penstock.ledger import Ledger
 from penstock.observe import MetricHistory
 
@@ -107,20 +108,8 @@ def command(
         )
         with closing(lines), closing(sampler), closing(alerts), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
-            begin, plan = begin_by_request(environment, ledger, clock), alert_plan(found.alerts)
             link = LoginLink(clock, who=getpass.getuser())
-            app = make_app(
-                environment,
-                ledger,
-                clock,
-                token,
-                begin=begin,
-                meter=meter,
-                alerts=plan,
-                wake=server.wake,
-                project=found.name,
-                link=link,
-            )
+            app = _app(found, meter, token, link, wake=server.wake)
             listener = Listener(app, port=port)
             meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
             try:
@@ -130,6 +119,24 @@ def command(
                 _Running(server, lines, ledger, stop_flows=stop_flows).watch()
             finally:
                 listener.stop()
+
+
+def _app(project: Project, meter: Meter, token: TokenHash, link: LoginLink, *, wake: Callable[[], None]) -> ASGIApp:
+    """What answers requests."""
+    environment, ledger, clock = meter.environment, meter.ledger, meter.clock
+    begin, plan = begin_by_request(environment, ledger, clock), alert_plan(project.alerts)
+    return make_app(
+        environment,
+        ledger,
+        clock,
+        token,
+        begin=begin,
+        meter=meter,
+        alerts=plan,
+        wake=wake,
+        project=project.name,
+        link=link,
+    )
 
 
 def _sampler(meter: Meter, history: MetricHistory, project: Project, tell: Callable[[str], None]) -> Sampler:

@@ -5,6 +5,16 @@ from penstock.interfaces.http.app import make_app
 from penstock.interfaces.http.listening import DEFAULT_PORT, Listener
 from penstock.interfaces.http.sessions import LoginLink
 from penstock.interfaces.http.token_book import NamedToken, TokenBook
-from penstock.interfaces.http.tokens import kept_token
+from penstock.interfaces.http.tokens import TokenHash, kept_token
 
-__all__ = ["DEFAULT_PORT", "Listener", "LoginLink", "NamedToken", "Role", "TokenBook", "kept_token", "make_app"]
+__all__ = [
+    "DEFAULT_PORT",
+    "Listener",
+    "LoginLink",
+    "NamedToken",
+    "Role",
+    "TokenBook",
+    "TokenHash",
+    "kept_token",
+    "make_app",
+]
