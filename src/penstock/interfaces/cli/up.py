@@ -109,7 +109,7 @@ def command(
         with closing(lines), closing(sampler), closing(alerts), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
             link = LoginLink(clock, who=getpass.getuser())
-            app = _app(found, meter, token, link, wake=server.wake)
+            app = _app(found, ledger, meter, token, link, server.wake)
             listener = Listener(app, port=port)
             meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
             try:
@@ -121,9 +121,11 @@ def command(
                 listener.stop()
 
 
-def _app(project: Project, meter: Meter, token: TokenHash, link: LoginLink, *, wake: Callable[[], None]) -> ASGIApp:
+def _app(
+    project: Project, ledger: Ledger, meter: Meter, token: TokenHash, link: LoginLink, wake: Callable[[], None]
+) -> ASGIApp:
     """What answers requests."""
-    environment, ledger, clock = meter.environment, meter.ledger, meter.clock
+    environment, clock = meter.environment, meter.clock
     begin, plan = begin_by_request(environment, ledger, clock), alert_plan(project.alerts)
     return make_app(
         environment,
