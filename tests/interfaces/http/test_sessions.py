@@ -20,7 +20,7 @@ from penstock.control import bare_project, opened_ledger
 from penstock.errors import ConfigError
 from penstock.interfaces.http import Listener, LoginLink, Role, TokenBook, kept_token, make_app
 from penstock.interfaces.http.access import ACCESS, OPEN, needed
-from penstock.ledger import Ledger
+from penstock.ledger import Deployment, Ledger
 
 
 @dataclass
@@ -163,6 +163,23 @@ def test_a_viewer_sees_what_flows_do_and_changes_nothing(door: Door) -> None:
         ):
             assert (answer.status_code, answer.json()["error"]["code"]) == (403, "role")
     assert door.ledger.operations.all_desired() == []
+
+
+def test_a_viewer_sees_counts_of_a_diff_and_no_rows(door: Door) -> None:
+    """What a gate found is told to both; the sample rows of it to operators only."""
+    _, token = door.book.make("bob", Role.VIEWER)
+    operations = door.ledger.operations
+    operations.begin_deployment(Deployment("d1", "orders", "deploy", "v1", "v2", ({"stage": "approve"},)))
+    diff = {"sums": {"changed": 1, "samples": {"changed": [{"old": {"name": "Ada"}, "new": {"name": "Eve"}}]}}}
+    operations.advance_deployment("d1", facts={"gate": {"passed": False, "diff": diff}})
+    seen = {
+        who: door.client(authorization=f"Bearer {key}").get("/v1/deployments").text
+        for who, key in (("operator", door.token), ("viewer", token))
+    }
+
+    assert "Ada" in seen["operator"]
+    assert "Ada" not in seen["viewer"]
+    assert '"changed":1' in seen["viewer"]
 
 
 def test_a_token_that_is_taken_back_ends_at_once(door: Door) -> None:

@@ -5,6 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Refused } from "../api";
 import { ago, clock, iso } from "../format";
 import type { Flow } from "../model";
+import { mayAct } from "../session";
 import { freshnessOf, stateOf, type Tone } from "../words";
 import { span } from "../format";
 
@@ -85,7 +86,7 @@ export function Trouble({ error }: { error: unknown }) {
 
 /** The server answers, and has no such route: said plainly instead of an empty chart. */
 export function Missing({ what }: { what: string }) {
-  return <p class="empty missing">{what} is not available on this server.</p>;
+  return <p class="empty missing">{what} is not available {mayAct.value ? "on this server" : "to viewers"}.</p>;
 }
 
 export function Time({ us }: { us: number | null }) {

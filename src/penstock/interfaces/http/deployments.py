@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from penstock.clock import Clock
 from penstock.control import Asker, Environment
 from penstock.errors import FlowBusy
+from penstock.interfaces.http.access import Role
 from penstock.interfaces.http.bodies import Answer, DeploymentAsk
 from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.ledger import Deployment, DeploymentStatus, Event, Ledger
@@ -49,10 +50,13 @@ def deployment_routes(
         return {"deployment": _values(made)}
 
     @app.get("/v1/deployments", tags=["deployments"])
-    def deployments(flow: str | None = None, *, running: bool = False, limit: int = 100) -> dict[str, Any]:
-        """Handovers, newest first."""
-        found = operations.deployments(flow, running=running, limit=max(1, min(limit, _MOST)))
-        return {"deployments": [_values(one) for one in found]}
+    def deployments(
+        request: Request, flow: str | None = None, *, running: bool = False, limit: int = 100
+    ) -> dict[str, Any]:
+        """Handovers, newest first; samples of rows only for who may see rows."""
+        found = [_values(one) for one in operations.deployments(flow, running=running, limit=max(1, min(limit, _MOST)))]
+        with_rows = request.state.caller.role.covers(Role.OPERATOR)
+        return {"deployments": found if with_rows else [_without_samples(one) for one in found]}
 
     @app.get("/v1/deployments/{deployment}", tags=["deployments"])
     def one_deployment(deployment: str) -> dict[str, Any]:
@@ -103,3 +107,10 @@ def _undo_route(app: FastAPI, environment: Environment, ledger: Ledger, clock: C
 
 def _values(deployment: Deployment) -> dict[str, Any]:
     return {**asdict(deployment), "status": deployment.status.value}
+
+
+def _without_samples(value: Any) -> Any:
+    """The same without the rows that differences show."""
+    if isinstance(value, Mapping):
+        return {name: {} if name == "samples" else _without_samples(one) for name, one in value.items()}
+    return [_without_samples(one) for one in value] if isinstance(value, (list, tuple)) else value

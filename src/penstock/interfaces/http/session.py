@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import Route
 
 from penstock.control import Environment
+from penstock.interfaces.http.access import OPEN, Role, needed
 from penstock.interfaces.http.guard import cookie_name
 from penstock.interfaces.http.keys import Caller, Keys
 from penstock.interfaces.http.sessions import SESSION_TTL_S, csrf_of
@@ -30,11 +31,12 @@ def session_routes(app: FastAPI, environment: Environment, project: str, keys: K
     """Add the routes."""
 
     def told(caller: Caller) -> dict[str, Any]:
-        """Who it is, and which routes this server has: the page says of others that they are not there."""
+        """Who it is, and which routes there are for them to read: the page says of others that they are not there."""
         csrf = None if caller.secret is None else csrf_of(caller.secret)
         about = {"env": environment.name, "project": project, "production": environment.production}
-        paths = sorted({route.path for route in app.routes if isinstance(route, Route) and "/v1/" in route.path})
-        return {"session": {"role": caller.role.value, "who": caller.who, "csrf": csrf, **about, "parts": paths}}
+        paths = {route.path for route in app.routes if isinstance(route, Route) and "/v1/" in route.path}
+        parts = sorted(path for path in paths if _may_read(caller.role, path))
+        return {"session": {"role": caller.role.value, "who": caller.who, "csrf": csrf, **about, "parts": parts}}
 
     @app.post("/v1/session", tags=["session"])
     def log_in(request: Request, ask: LogIn) -> Response:
@@ -65,6 +67,11 @@ def session_routes(app: FastAPI, environment: Environment, project: str, keys: K
         answer = Response(status_code=204)
         answer.delete_cookie(cookie_name(request.scope), path="/", httponly=True, samesite="strict")
         return answer
+
+
+def _may_read(role: Role, path: str) -> bool:
+    access = needed("GET", path)
+    return access == OPEN or (isinstance(access, Role) and role.covers(access))
 
 
 def _refused(status: int, code: str, message: str) -> JSONResponse:
