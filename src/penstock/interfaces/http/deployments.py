@@ -35,6 +35,7 @@ def deployment_routes(
 ) -> None:
     """Add the routes."""
     operations = ledger.operations
+    _list_route(app, ledger)
     _undo_route(app, environment, ledger, clock)
 
     def known(deployment: str) -> Deployment:
@@ -48,15 +49,6 @@ def deployment_routes(
         made = asker.approve(known(deployment).id, yes=yes)
         wake()
         return {"deployment": _values(made)}
-
-    @app.get("/v1/deployments", tags=["deployments"])
-    def deployments(
-        request: Request, flow: str | None = None, *, running: bool = False, limit: int = 100
-    ) -> dict[str, Any]:
-        """Handovers, newest first; samples of rows only for who may see rows."""
-        found = [_values(one) for one in operations.deployments(flow, running=running, limit=max(1, min(limit, _MOST)))]
-        with_rows = request.state.caller.role.covers(Role.OPERATOR)
-        return {"deployments": found if with_rows else [_without_samples(one) for one in found]}
 
     @app.get("/v1/deployments/{deployment}", tags=["deployments"])
     def one_deployment(deployment: str) -> dict[str, Any]:
@@ -94,6 +86,20 @@ def deployment_routes(
         operations.note(Event("rollback-asked", found.flow, {"deployment": found.id, **asked}, answer.who))
         wake()
         return {"deployment": _values(known(found.id))}
+
+
+def _list_route(app: FastAPI, ledger: Ledger) -> None:
+    @app.get("/v1/deployments", tags=["deployments"])
+    def deployments(
+        request: Request, flow: str | None = None, *, running: bool = False, limit: int = 100
+    ) -> dict[str, Any]:
+        """Handovers, newest first; samples of rows only for who may see rows."""
+        found = [
+            _values(one)
+            for one in ledger.operations.deployments(flow, running=running, limit=max(1, min(limit, _MOST)))
+        ]
+        with_rows = request.state.caller.role.covers(Role.OPERATOR)
+        return {"deployments": found if with_rows else [_without_samples(one) for one in found]}
 
 
 def _undo_route(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock) -> None:
