@@ -28,6 +28,7 @@ from benchmarks.handovers import (
 from benchmarks.latency import RATE_PER_S, latency
 from benchmarks.logs import logs
 from benchmarks.mapping import mapping
+from benchmarks.overhead import overhead
 from benchmarks.peers import KNOWN
 from benchmarks.places import say
 from benchmarks.report import write_report
@@ -59,6 +60,10 @@ def _map(options: argparse.Namespace) -> Figures:
     return mapping(rows=options.rows or (100_000 if options.quick else 500_000), pairs=options.pairs or 5)
 
 
+def _overhead(options: argparse.Namespace) -> Figures:
+    return overhead(rows=options.rows or (20_000_000 if options.quick else 60_000_000), pairs=options.pairs or 5)
+
+
 def _change(options: argparse.Namespace) -> Figures:
     size = {"keys": options.rows or KEYS, "rate_per_s": CHANGE_RATE_PER_S}
     figures = change(times=options.pairs or TIMES, **size)
@@ -85,6 +90,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace], Figures]] = {
     "latency": _latency,
     "state": _state,
     "map": _map,
+    "overhead": _overhead,
     "change": _change,
     "recovery": _recovery,
     "logs": _logs,
@@ -108,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--peers", type=_words, default=[], help=PEERS_HELP)
     parser.add_argument("--queries", type=_words, default=[], help="only these (throughput), e.g. q1,q5")
-    parser.add_argument("--rows", type=int, help="so many rows (throughput, map) or keys (others) instead")
+    parser.add_argument("--rows", type=int, help="so many rows (throughput, map, overhead) or keys (others) instead")
     parser.add_argument("--pairs", type=int, help="so many runs of both sides, handovers or kills")
     parser.add_argument("--seconds", type=float, help="how long (latency)")
     parser.add_argument("--rate", type=int, default=RATE_PER_S, help="rows a second (latency)")

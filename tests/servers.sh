@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that the servers that the tests start are installed: Debian's postgresql, nats-server, prometheus, alertmanager.
+# Makes sure that the servers that the tests start are installed: Debian's postgresql, nats-server, prometheus (and its
+# promtool) and prometheus-alertmanager.
 # Installs what is missing as root; says what to install as anybody else. Starts nothing.
 set -euo pipefail
 

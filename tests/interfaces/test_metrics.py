@@ -15,7 +15,7 @@ def values_of(folder: Path, name: str) -> dict[tuple[str, ...], float]:
     told = json.loads(answer.out)
     assert told["env"] == "dev"
     return {
-        tuple(text for label, text in one["labels"].items() if label not in ("env", "flow")): one["value"]
+        tuple(text for label, text in one["labels"].items() if label not in ("project", "env", "flow")): one["value"]
         for one in told["metrics"]
         if one["name"] == name
     }

@@ -123,7 +123,7 @@ def test_tables_are_read_while_the_flow_runs(held: Path) -> None:
         ("selct 1", 'syntax error at or near "selct"'),
         ("select nix from revenue_by_country", 'Referenced column "nix" not found'),
         ("select * from revenue_by_contry", "Did you mean 'revenue_by_country'?"),
-        ("select * from nix", "tables: dead_letters, deployments, epochs, events, logs, revenue_by_country, versions"),
+        ("select * from nix", "tables: dead_letters, deployments, epochs, events, logs, metrics, revenue_by_country"),
         ("drop table revenue_by_country", "a DROP statement changes something; this session only reads"),
         ("insert into epochs values (1)", "this session only reads"),
         ("copy epochs to 'x.csv'", "this session only reads"),

@@ -42,11 +42,12 @@ def writing_twice(patch: pytest.MonkeyPatch) -> None:
     """Now and then the engine writes an epoch into the next one too."""
     write = Leader._write
 
-    def twice(leader: Leader, plan: Any, changes: Any) -> Any:
-        for name, change in changes.items():
-            if plan.epoch % 7 == 0:
-                leader.computation.assembly.sinks[name].write(plan.epoch + 100, leader.generation, change)
-        return write(leader, plan, changes)
+    def twice(leader: Leader, computed: Any) -> Any:
+        epoch = computed.plan.epoch
+        for name, change in computed.changes.items():
+            if epoch % 7 == 0:
+                leader.computation.assembly.sinks[name].write(epoch + 100, leader.generation, change)
+        return write(leader, computed)
 
     patch.setattr(Leader, "_write", twice)
 

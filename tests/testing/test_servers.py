@@ -96,6 +96,6 @@ def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) ->
     """Where a server is not installed, the error says what to install."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="no-such-server is not installed") as caught:
-        servers._program("no-such-server", "some-package", [])
+        servers.program_of("no-such-server", "some-package", [])
 
     assert "apt-get install some-package" in str(caught.value)

@@ -1,3 +1,9 @@
+from .alerting.beginning import alert_duty
+from .alerting.desk import AlertDesk, ShownAlert
+from .alerting.duty import AlertDuty
+from .alerting.looking import Alerting
+from .alerting.planning import AlertPlan, alert_plan
+from .alerting.telling import circumstance_of, delivery, try_route
 from .binding import KINDS, Binding
 from .bundles import Bundle, bundle_of, bundles, load_bundle, make_bundle, version_environment
 from .chaos.conducting import Performance, Wanted
@@ -34,16 +40,12 @@ from .log_answers import LogAnswers
 from .log_catching import caught_logs, log_folder
 from .log_keeping import LogKeeper, filed_logs, retention_of
 from .log_settings import LogMetric, LogPolicy
-from .metering import flow_samples
+from .metering.keeping import opened_history, read_history
+from .metering.meter import LogCounts, Meter
+from .metering.pushing import otlp_push
+from .metering.sampling import Sampler
 from .policies import Extent, extent_of
-from .project import (
-    Environment,
-    Project,
-    bare_project,
-    find_project,
-    load_project,
-    project_for,
-)
+from .project import Environment, Project, bare_project, find_project, load_project, project_for
 from .reset import Removal, plan_reset, reset_here
 from .rollouts.asking import Asker, Intent, UndoPreview, begin_by_request, epochs_of, manner_of
 from .rollouts.machine import Rollouts
@@ -71,6 +73,10 @@ __all__ = [
     "LEDGER_VIEWS",
     "RUNNING",
     "WORKING",
+    "AlertDesk",
+    "AlertDuty",
+    "AlertPlan",
+    "Alerting",
     "Asker",
     "Binding",
     "Bound",
@@ -92,10 +98,12 @@ __all__ = [
     "Limits",
     "LoadedFlow",
     "LogAnswers",
+    "LogCounts",
     "LogKeeper",
     "LogMetric",
     "LogPolicy",
     "Manner",
+    "Meter",
     "Outcome",
     "Performance",
     "PreparedRun",
@@ -108,10 +116,12 @@ __all__ = [
     "RestartPolicy",
     "Rollouts",
     "RowDiff",
+    "Sampler",
     "Schedule",
     "Server",
     "ServerFacts",
     "Settings",
+    "ShownAlert",
     "SqlSession",
     "Stage",
     "TableFacts",
@@ -121,6 +131,8 @@ __all__ = [
     "Verdict",
     "Wanted",
     "Wisher",
+    "alert_duty",
+    "alert_plan",
     "bare_project",
     "begin_by_request",
     "bind",
@@ -129,6 +141,8 @@ __all__ = [
     "bytes_of",
     "caught_logs",
     "chosen_letters",
+    "circumstance_of",
+    "delivery",
     "diffs_of_report",
     "drop_letters",
     "edited_payload",
@@ -141,7 +155,6 @@ __all__ = [
     "find_project",
     "flow_folder",
     "flow_lock",
-    "flow_samples",
     "flow_statuses",
     "has_ledger",
     "inspect_flow",
@@ -160,12 +173,15 @@ __all__ = [
     "manner_of",
     "member_values",
     "next_us",
+    "opened_history",
     "opened_ledger",
+    "otlp_push",
     "plan_from_json",
     "plan_reset",
     "prepare",
     "project_for",
     "python_of",
+    "read_history",
     "read_ledger",
     "read_server",
     "receipt_of_facts",
@@ -178,6 +194,7 @@ __all__ = [
     "short",
     "source_schemas",
     "try_letters",
+    "try_route",
     "version_environment",
     "version_manifest",
 ]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from penstock.control.sizes import bytes_of
 from penstock.errors import DefinitionError
 from penstock.flow import duration_us
+from penstock.observe import OBJECTIVE_SHARE
 
 __all__ = [
     "ALL_SINKS",
@@ -26,6 +27,8 @@ __all__ = [
     "DeployPolicy",
     "DeployTable",
     "Extent",
+    "MetricsPolicy",
+    "MetricsTable",
     "Seconds",
     "Size",
     "SupervisePolicy",
@@ -36,6 +39,7 @@ __all__ = [
     "allowance_of",
     "deploy_policy",
     "extent_of",
+    "metrics_policy",
     "supervise_policy",
     "undo_policy",
 ]
@@ -107,6 +111,24 @@ class UndoPolicy:
     keep_s: float = 86_400.0
     hold_input_s: float = 600.0
     savepoint_every_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class PushPolicy:
+    """`[metrics.otlp]`: where metrics are sent, too. `endpoint` and `headers` may be references."""
+
+    endpoint: str
+    headers: str = ""
+    every_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsPolicy:
+    """`[metrics]`: how often the server keeps a sample, and which share of them is to meet a freshness objective."""
+
+    every_s: float = 10.0
+    objective_share: float = OBJECTIVE_SHARE
+    otlp: PushPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +272,24 @@ class SuperviseTable(Table):
     spares: int | None = Field(default=None, ge=0, le=16)
 
 
+class PushTable(Table):
+    """`[metrics.otlp]`."""
+
+    endpoint: str
+    headers: str | None = None
+    every: Seconds | None = None
+
+
+class MetricsTable(Table):
+    """`[metrics]`."""
+
+    every: Seconds | None = None
+    objective_share: float | None = Field(default=None, gt=0, lt=1)
+    otlp: PushTable | None = None
+
+
 _RENAMED = {
+    "every": "every_s",
     "watch": "watch_s",
     "keep": "keep_s",
     "hold_input": "hold_input_s",
@@ -260,7 +299,7 @@ _RENAMED = {
     "memory_max": "memory_max_bytes",
 }
 
-Policy = TypeVar("Policy", DeployPolicy, UndoPolicy, SupervisePolicy)
+Policy = TypeVar("Policy", DeployPolicy, UndoPolicy, SupervisePolicy, MetricsPolicy, PushPolicy)
 
 
 def _laid_over(policy: Policy, table: Table) -> Policy:
@@ -286,3 +325,9 @@ def undo_policy(table: UndoTable) -> UndoPolicy:
 def supervise_policy(table: SuperviseTable) -> SupervisePolicy:
     """What holds where the table says nothing else."""
     return _laid_over(SupervisePolicy(), table)
+
+
+def metrics_policy(table: MetricsTable) -> MetricsPolicy:
+    """What holds where the table says nothing else."""
+    otlp = None if table.otlp is None else _laid_over(PushPolicy(table.otlp.endpoint), table.otlp)
+    return replace(_laid_over(MetricsPolicy(), table), otlp=otlp)

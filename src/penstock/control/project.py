@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,11 +24,14 @@ from penstock.control.log_settings import LogMetricTable, LogPolicy, LogsTable, 
 from penstock.control.policies import (
     DeployPolicy,
     DeployTable,
+    MetricsPolicy,
+    MetricsTable,
     SupervisePolicy,
     SuperviseTable,
     UndoPolicy,
     UndoTable,
     deploy_policy,
+    metrics_policy,
     supervise_policy,
     undo_policy,
 )
@@ -88,6 +91,7 @@ class ProjectFile(_Table):
     supervise: SuperviseTable = SuperviseTable()
     alerts: AlertsTable = AlertsTable()
     logs: LogsTable = LogsTable()
+    metrics: MetricsTable = MetricsTable()
     env: dict[str, EnvironmentTable] = Field(default_factory=dict)
 
 
@@ -105,6 +109,8 @@ class Environment:
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     bindings: Mapping[str, Binding] = field(default_factory=dict)
     deploy: DeployPolicy = field(default_factory=DeployPolicy)
+    project: str = ""
+    """The name of the project that it is one of."""
 
     @property
     def folder(self) -> Path:
@@ -134,6 +140,7 @@ class Project:
     supervise: SupervisePolicy = field(default_factory=SupervisePolicy)
     alerts: AlertsTable = field(default_factory=AlertsTable)
     logs: LogPolicy = field(default_factory=LogPolicy)
+    metrics: MetricsPolicy = field(default_factory=MetricsPolicy)
 
     def environment(self, name: str) -> Environment:
         """The environment of this name; `dev` is always there. Raises ConfigError that lists those that are."""
@@ -141,7 +148,7 @@ class Project:
         if found is not None:
             return found
         if name == "dev":
-            return Environment("dev", self.root, ".penstock/dev", deploy=self.deploy)
+            return Environment("dev", self.root, ".penstock/dev", deploy=self.deploy, project=self.name)
         known = sorted({*self.environments, "dev"})
         where = f"{self.file}" if self.file else f"no {FILE_NAME} in {self.root} or above it, so it"
         raise ConfigError(
@@ -200,7 +207,10 @@ def load_project(path: Path) -> Project:
         faults = [_fault(item["type"], item["loc"], item["msg"], item["input"]) for item in error.errors()]
         raise _config_error(path, text, faults) from None
     environments = {
-        name: _environment(name, table, path.parent, deploy_policy(parsed.deploy, table.deploy))
+        name: replace(
+            _environment(name, table, path.parent, deploy_policy(parsed.deploy, table.deploy)),
+            project=parsed.project.name or path.parent.name,
+        )
         for name, table in parsed.env.items()
     }
     faults = [fault for name, found in environments.items() for fault in _binding_faults(name, found)]
@@ -226,6 +236,7 @@ def load_project(path: Path) -> Project:
         supervise=supervise_policy(parsed.supervise),
         alerts=parsed.alerts,
         logs=log_policy(parsed.logs),
+        metrics=metrics_policy(parsed.metrics),
     )
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from penstock.control.ledgers import read_ledger
 from penstock.control.log_catching import log_folder
+from penstock.control.metering.keeping import metrics_frame
 from penstock.control.project import Environment
 from penstock.ledger import Ledger, dead_letter_frame, epoch_frame
 from penstock.observe import open_logs
@@ -42,6 +43,10 @@ def _of_flows(frames: Frames) -> View:
 
 def _logs(connection: duckdb.DuckDBPyConnection, environment: Environment, name: str) -> None:
     open_logs(connection, log_folder(environment), name=name)
+
+
+def _metrics(connection: duckdb.DuckDBPyConnection, environment: Environment, name: str) -> None:
+    connection.register(name, metrics_frame(environment).to_arrow())
 
 
 def _epochs(ledger: Ledger | None, flow: str) -> pl.DataFrame:
@@ -114,6 +119,7 @@ VIEWS: Mapping[str, View] = {
     "versions": _of_flows(_versions),
     "deployments": _of_flows(_deployments),
     "events": _of_flows(_events),
+    "metrics": _metrics,
 }
 
 LEDGER_VIEWS = tuple(VIEWS)

@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 
+from penstock.engine.step_times import StepTimes
+from penstock.flow import Recorder
 from penstock.ledger import DeadLetter
 
 __all__ = ["BEGINNING_US", "END_US", "Batch", "Epoch", "Watermarks", "row_json", "signature_of"]
@@ -51,6 +53,10 @@ class Watermarks:
         return epoch.now_us if self.after_us is None else self.after_us
 
 
+Mark: TypeAlias = tuple[int, int, int, dict[str, int], Mapping[str, Any] | None]
+"""Where the notes of an epoch stood: letters, dead and late rows, parts of late rows by step, metrics."""
+
+
 @dataclass(slots=True)
 class Epoch:
     """One run of one epoch: its own clock and seed, and what was noted: dead letters, late rows, checks."""
@@ -66,6 +72,16 @@ class Epoch:
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     at_step: str | None = None
     """The step that runs, or ran last."""
+    times: StepTimes | None = None
+    """Where it is noted how long each step takes."""
+    recorder: Recorder | None = None
+    """Where the author's own metrics go."""
+
+    def enter(self, step: str | None, fused: Sequence[str] = ()) -> None:
+        """It is this step's turn; with `fused` that of all these, in one query of which this is the last."""
+        self.at_step = step
+        if self.times is not None:
+            self.times.enter(fused or (() if step is None else (step,)))
 
     def dead_row(
         self, step: str, error: BaseException | str, payload: str, offset: Mapping[str, Any] | None = None
@@ -87,13 +103,17 @@ class Epoch:
             )
         )
 
-    def mark(self) -> tuple[int, int, int, dict[str, int]]:
+    def mark(self) -> Mark:
         """Where the notes stand, for `back_to`."""
-        return len(self.dead), self.rows_dead, self.rows_late, {step: len(parts) for step, parts in self.late.items()}
+        parts = {step: len(parts) for step, parts in self.late.items()}
+        counted = None if self.recorder is None else self.recorder.mark()
+        return len(self.dead), self.rows_dead, self.rows_late, parts, counted
 
-    def back_to(self, mark: tuple[int, int, int, dict[str, int]]) -> None:
+    def back_to(self, mark: Mark) -> None:
         """Forget what was noted since `mark`: the step is done again."""
-        letters, self.rows_dead, self.rows_late, parts = mark
+        letters, self.rows_dead, self.rows_late, parts, counted = mark
+        if self.recorder is not None and counted is not None:
+            self.recorder.back_to(counted)
         del self.dead[letters:]
         for step, frames in self.late.items():
             del frames[parts.get(step, 0) :]

@@ -19,10 +19,12 @@ from penstock.engine.patience import Patience
 from penstock.engine.points import Probe
 from penstock.engine.reading import Reader, Reads, rows_of
 from penstock.engine.redrive import redriven_rows
+from penstock.engine.step_times import StepTimes
 from penstock.engine.stopwatch import Stopwatch
 from penstock.engine.trials import Trials
 from penstock.engine.watermark import WatermarkTracker
 from penstock.errors import PenstockError, StepFailed
+from penstock.flow import Recorder, recording
 from penstock.ledger import DeadLetter, EpochPlan, EpochRecord, SegmentRef, TableChange, TableImage
 from penstock.observe import Scope, log_scope
 
@@ -45,6 +47,10 @@ class Computed:
     dead: Sequence[DeadLetter]
     checks: Mapping[str, Any]
     marks: Mapping[str, int | None] = field(default_factory=dict)
+    bytes_in: Mapping[str, int] = field(default_factory=dict)
+    steps: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By step: `ms` that it worked, rows `in` and `out`, as far as they are known."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def run_ms(self) -> float:
@@ -71,6 +77,10 @@ class Computed:
             timings_ms=self.watch.laps_ms,
             segment=segment,
             committed_us=now_us,
+            bytes_in=self.bytes_in,
+            bytes_out={name: round(change.rows.estimated_size()) for name, change in self.changes.items()},
+            steps=self.steps,
+            metrics=self.metrics,
         )
 
 
@@ -149,13 +159,21 @@ class Computation:
         `upcoming`: asked once the rows are there for a plan to read ahead of its turn. Raises StepFailed, CheckFailed,
         ConnectorError; then the state may be touched: this computation is of no use any more.
         """
-        epoch = Epoch(plan.epoch, plan.now_us, plan.seed, self.version)
+        times, recorder = StepTimes(self._clock), Recorder()
+        epoch = Epoch(plan.epoch, plan.now_us, plan.seed, self.version, times=times, recorder=recorder)
         flow = self.assembly.definition.name
         scope = Scope(flow, generation=self.generation, epoch=plan.epoch, at=epoch, following=self.follows)
         with log_scope(scope):
-            return self._computed(plan, epoch, upcoming)
+            return self._computed(plan, epoch, times, recorder, upcoming)
 
-    def _computed(self, plan: EpochPlan, epoch: Epoch, upcoming: Callable[[], EpochPlan | None]) -> Computed:
+    def _computed(
+        self,
+        plan: EpochPlan,
+        epoch: Epoch,
+        times: StepTimes,
+        recorder: Recorder,
+        upcoming: Callable[[], EpochPlan | None],
+    ) -> Computed:
         watch = Stopwatch(self._clock)
         self.began_us = self._clock.now_us()
         own = self.named(plan)
@@ -167,7 +185,8 @@ class Computation:
         ahead = upcoming()
         if ahead is not None:
             self._reader.ahead(self.named(ahead))
-        changes = self._run(own, reads, before, after, epoch)
+        with recording(recorder):
+            changes = self._run(own, reads, before, after, epoch)
         self._probe("ran", plan.epoch)
         state = self.assembly.program.changes()
         watch.lap("run")
@@ -175,6 +194,7 @@ class Computation:
             self.trials.look(own, reads, before, after)
         self.last = own
         self.began_us = None
+        rows_in = {name: sum(part.frame.height for part in parts) for name, parts in reads.items()}
         return Computed(
             plan=plan,
             changes=changes,
@@ -182,13 +202,39 @@ class Computation:
             watch=watch,
             watermark_us=self.tracker.least_us(),
             watermarks_us=self.tracker.facts(),
-            rows_in={name: sum(part.frame.height for part in parts) for name, parts in reads.items()},
+            rows_in=rows_in,
             rows_late=epoch.rows_late,
             rows_dead=epoch.rows_dead,
             dead=epoch.dead,
             checks=epoch.checks,
             marks=after,
+            bytes_in={name: sum(round(part.frame.estimated_size()) for part in parts) for name, parts in reads.items()},
+            steps=self._step_facts(times, rows_in, changes, watch.laps_ms["read"]),
+            metrics=recorder.as_json(),
         )
+
+    def _step_facts(
+        self, times: StepTimes, rows_in: Mapping[str, int], changes: Mapping[str, Change], read_ms: float
+    ) -> dict[str, dict[str, float]]:
+        """What is known of each step in this epoch. Reads share the time of reading by their rows."""
+        definition, program = self.assembly.definition, self.assembly.program
+        rows = {**program.step_rows, **{name: change.rows.height for name, change in changes.items()}}
+        read_rows = sum(rows_in.values())
+        facts: dict[str, dict[str, float]] = {}
+        for step in definition.steps:
+            busy_ms = 1000 * times.busy_s.get(step.name, 0.0)
+            if not step.inputs and read_rows:
+                busy_ms += read_ms * rows_in.get(step.name, 0) / read_rows
+            given = [rows.get(name) for name in step.inputs]
+            known = [count for count in given if count is not None]
+            told: dict[str, float] = {"ms": round(busy_ms, 3)}
+            if given and len(known) == len(given):
+                told["in"] = sum(known)
+            out = rows.get(step.name)
+            if out is not None:
+                told["out"] = out
+            facts[step.name] = {name: value for name, value in told.items() if value}
+        return {name: told for name, told in facts.items() if told}
 
     def close(self) -> None:
         """End the reading thread."""

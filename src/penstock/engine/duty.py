@@ -22,6 +22,7 @@ from penstock.engine.spill import Spill, SpillReader
 from penstock.engine.starting import claim, follow, stand_by
 from penstock.engine.telling import LOG
 from penstock.engine.trials import Trials
+from penstock.engine.usage import cpu_seconds, memory_bytes
 from penstock.errors import Fenced, FlowBusy, LedgerError, PenstockError
 from penstock.ledger import Rewrite, Savepoint
 
@@ -397,6 +398,15 @@ class Duty:
             "epoch_ms": progress.epoch_ms,
             "run_ms_p50": median(self._speeds_ms) if self._speeds_ms else None,
             "backlog_rows": progress.backlog_rows,
+            "backlog_bytes": progress.backlog_bytes,
+            "catch_up_s": progress.catch_up_s,
+            "caught_up_us": None if leader is None else leader.caught_up_us,
+            "waits": None if leader is None else leader.waits,
+            "savepoint_ms": None if leader is None else leader.savepoint_ms,
+            "freshness_us": computation.assembly.definition.freshness_us,
+            "owner": computation.assembly.definition.owner,
+            "cpu_s": cpu_seconds(),
+            "memory_bytes": memory_bytes(),
             "watermark_us": progress.watermark_us,
             "checks_failed": dict(progress.checks_failed),
             "message": progress.message,

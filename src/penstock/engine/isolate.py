@@ -11,6 +11,7 @@ from collections.abc import Callable
 import polars as pl
 
 from penstock.errors import StepFailed
+from penstock.flow import Tries
 
 __all__ = ["Refused", "hold_share", "isolate"]
 
@@ -28,14 +29,17 @@ def isolate(
     Raises StepFailed where more than half of a large batch is refused.
     """
     refused: Refused = []
+    tries = Tries()
 
     def attempt(part: pl.DataFrame, first: int) -> list[pl.DataFrame]:
         try:
+            tries.begin()
             return [function(part)]
         except (StepFailed, MemoryError):
             # The function itself is not what was said of it, or the machine is full: no row is to blame.
             raise
         except Exception as error:  # the epoch loop's boundary to the author's code: anything may come
+            tries.undo()
             if part.height == 1:
                 refused.append((first, error))
                 hold_share(step, refused, frame.height)

@@ -7,12 +7,12 @@ the plan of the one that may have begun, and does that one again (see ARCHITECTU
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
 from penstock.clock import Clock
-from penstock.connect import Change
 from penstock.engine.background import Background, one_thread
 from penstock.engine.branch import merged_change
 from penstock.engine.compaction import Compactor
@@ -38,6 +38,7 @@ _ROLL_UP_EVERY = 10_000
 _REDRIVE_EVERY_S = 0.5
 _REDRIVES_MAX = 1_000
 _FENCE_LOOK_EVERY_S = 0.2
+_WHOLE_LOOK_EVERY_S = 0.25
 _SWEEP_EVERY_S = 300.0
 
 
@@ -108,6 +109,17 @@ class Leader:
         self.forgetting = Forgetting(assembly.sources, post.patience, post.clock, post.options.hold_s)
         if resume.last is not None:
             self.forgetting.resume(resume.last, post.clock.now_us())
+        self.caught_up_us: int | None = None
+        """When this process had last worked off all that there was to read; None: not yet."""
+        self.waits = True
+        """Whether input waits, or may."""
+        self.savepoint_ms: float | None = None
+        """How long it took to make the last savepoint."""
+        self._commit_ms: float | None = None
+        self._rows_per_s = 0.0
+        self._whole = 0
+        """The epoch whose plan took all that there was."""
+        self._whole_looked_s = -1e9
         self._redrive_looked_s = -1e9
         self._swept_s = -1e9
         self._fence_looked_s = post.clock.stopwatch_s()
@@ -164,6 +176,7 @@ class Leader:
                     return Outcome.OVER
             if self.plan is None:
                 return self._rest(idle=True)
+            self._look_behind(self.plan)
             self.post.ledger.plan(self.post.flow, self.generation, self.plan)
             self.post.probe("planned", self.plan.epoch)
         elif self.paused or self._is_over():
@@ -190,22 +203,33 @@ class Leader:
     def _finish_inside(self, computed: Computed, ahead: EpochPlan | None) -> None:
         plan, probe = computed.plan, self.post.probe
         self._copy(computed)
-        receipts = self._write(plan, computed.changes)
+        receipts = self._write(computed)
         computed.watch.lap("write")
         segment = self._save(computed)
         probe("state-written", plan.epoch)
         computed.watch.lap("state")
+        if self._commit_ms is not None:
+            computed.watch.laps_ms["commit"] = self._commit_ms
         record = computed.record(
             self.generation, self.post.version, receipts=receipts, segment=segment, now_us=self.post.clock.now_us()
         )
-        self.planner.learn(sum(computed.rows_in.values()), computed.watch.total_s)
+        rows_in, took_s = sum(computed.rows_in.values()), computed.watch.total_s
+        self.planner.learn(rows_in, took_s)
+        if rows_in and took_s > 0:
+            self._rows_per_s = rows_in / took_s
         upcoming = ahead
         if upcoming is None and self._may_plan() and self.planner.due():
             upcoming = self._next_plan(self.computation.named(plan), computed.marks)
+        if upcoming is not None:
+            self._look_behind(upcoming)
         probe("before-commit", plan.epoch)
+        began_s = self.post.clock.stopwatch_s()
         self.post.ledger.commit(self.post.flow, record, next_plan=upcoming, dead=computed.dead)
+        self._commit_ms = round(1000 * (self.post.clock.stopwatch_s() - began_s), 3)
         probe("committed", plan.epoch)
         log_dead_letters(computed.dead, self._at)
+        if self._whole == plan.epoch:
+            self.caught_up_us = plan.now_us
         self.unsaved.clear()
         self.filed = plan.epoch
         self.running, self.plan, self.repeating = None, upcoming, False
@@ -226,18 +250,22 @@ class Leader:
                 self.spill.close()
                 self.spill, self.uncopied = None, full.message
 
-    def _write(self, plan: EpochPlan, changes: Mapping[str, Change]) -> dict[str, object]:
+    def _write(self, computed: Computed) -> dict[str, object]:
         """Write every sink that has something to write, or that may hold something of an earlier try."""
+        plan = computed.plan
         receipts: dict[str, object] = {}
-        for name, change in changes.items():
+        for name, change in computed.changes.items():
             if change.is_empty and not self.repeating:
                 continue
             sink = self.computation.assembly.sinks[name]
             self._at.at_step = name
             self.post.probe("before-write", plan.epoch)
+            began_s = self.post.clock.stopwatch_s()
             receipts[name] = self.post.patience(
                 partial(sink.write, plan.epoch, self.generation, change), f"write {name}"
             )
+            told = computed.steps.setdefault(name, {})
+            told["ms"] = round(told.get("ms", 0.0) + 1000 * (self.post.clock.stopwatch_s() - began_s), 3)
             self.post.probe("after-write", plan.epoch)
         self._at.at_step = None
         return receipts
@@ -265,6 +293,17 @@ class Leader:
             return self.planner.plan(plan, marks, due_us=self.computation.due_us(), ahead=ahead)
         except ConnectorError:
             return None
+
+    def _look_behind(self, plan: EpochPlan) -> None:
+        """Note now and then whether a plan takes all that there is: after it the flow has caught up to its time."""
+        self.waits = True
+        now_s = self.post.clock.stopwatch_s()
+        if now_s - self._whole_looked_s < _WHOLE_LOOK_EVERY_S:
+            return
+        self._whole_looked_s = now_s
+        with suppress(ConnectorError):  # what is told stops no flow
+            if self.planner.is_whole(self.computation.named(plan), self._rows_per_s):
+                self._whole = plan.epoch
 
     def _may_plan(self) -> bool:
         """Whether the next epoch may be planned in the commit of the one before, without a look at what is wished."""
@@ -299,6 +338,7 @@ class Leader:
     def _rest(self, idle: bool) -> Outcome:  # noqa: FBT001 - paused or idle, or else over
         if not idle:
             return Outcome.OVER
+        self._note_rest()
         now_s = self.post.clock.stopwatch_s()
         if now_s - self._fence_looked_s >= _FENCE_LOOK_EVERY_S:
             self._fence_looked_s = now_s
@@ -310,6 +350,17 @@ class Leader:
         else:
             self.post.patience(lambda: self.planner.wait(self.computation.last, _REST_S), "wait")
         return Outcome.IDLE
+
+    def _note_rest(self) -> None:
+        """Whether it rests because nothing waits. While it is paused, a source that can't count may have something."""
+        if not self.paused:
+            self.waits = not self.planner.found_nothing
+        else:
+            progress = self.post.tally.progress
+            known = [count for count in (progress.backlog_rows, progress.backlog_bytes) if count is not None]
+            self.waits = any(known) if known else True
+        if not self.waits:
+            self.caught_up_us = self.post.clock.now_us()
 
     def check_fence(self) -> None:
         """A leader without work learns only so that another process leads by now."""
@@ -341,6 +392,7 @@ class Leader:
         if options.savepoint_s is not None and now_s - self._savepoint_s >= options.savepoint_s:
             self._savepoint_s = now_s
             ledger.savepoint(flow, why="now and then")
+            self.savepoint_ms = round(1000 * (self.post.clock.stopwatch_s() - now_s), 3)
             gone = thinned(ledger.savepoints(flow), self.post.clock.now_us(), options.keep_s)
             ledger.drop_savepoints(flow, gone)
 

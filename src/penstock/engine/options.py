@@ -56,7 +56,8 @@ class StopSignal:
 class Progress:
     """Where a run is: totals of this run, and the present. `phase`: loading, running, idle, draining or retrying.
 
-    `counted_epoch`: the last epoch that the totals are of; 0 for none.
+    `counted_epoch`: the last epoch that the totals are of; 0 for none. `catch_up_s`: when nothing will wait any more,
+    as the backlog shrank lately; None: not known, or it does not shrink.
     """
 
     flow: str
@@ -72,6 +73,7 @@ class Progress:
     watermark_us: int | None = None
     backlog_rows: int | None = None
     backlog_bytes: int | None = None
+    catch_up_s: float | None = None
     checks_failed: Mapping[str, int] = field(default_factory=dict)
     message: str = ""
 

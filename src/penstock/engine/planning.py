@@ -22,6 +22,8 @@ _BUSY_ROWS = 10_000
 _BUSY_BYTES = 2 * 1024 * 1024
 _LEAST_ROWS = 1_000
 _FIRST_ROWS = 100_000
+_MOMENT_S = 0.1
+_MOMENT_BYTES = 65_536
 
 
 class Planner:
@@ -46,6 +48,8 @@ class Planner:
         self._min_epoch_s = min_epoch_ms / 1000
         self._rows_per_s = 0.0
         self._planned_s: float | None = None
+        self.found_nothing = False
+        """Whether the last time that `plan` was asked all sources said that they have nothing more."""
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take note of how fast the last epoch was: the budget of rows follows from it."""
@@ -86,18 +90,21 @@ class Planner:
         is worth reading before the epoch before is done.
         """
         if last is not None and last.final:
+            self.found_nothing = True
             return None
         starts = self.start_of(last)
         ended = {step for step, entry in (last.ranges.items() if last is not None else ()) if entry.get("finished")}
         behind = [step for step in starts if step not in ended and self._is_behind(step, starts)]
         if ahead and not behind:
             return None
+        self.found_nothing = False
         if not ahead and not behind and not self.due():
             return None
         taken = self._ranges(starts, ended, marks)
         now_us = self._now_us(last)
         final = bool(taken) and all(entry.get("finished") for entry in taken.values())
         moved = any(entry["start"] != entry["end"] for entry in taken.values())
+        self.found_nothing = not moved
         news = moved or final or len([1 for entry in taken.values() if entry.get("finished")]) > len(ended)
         if not news and not (due_us is not None and due_us <= now_us and not ahead):
             return None
@@ -142,6 +149,24 @@ class Planner:
         starts = self.start_of(last)
         one = Budget(1, self._options.epoch_bytes)
         return all(source.offer(starts[step], one) == starts[step] for step, source in self._sources.items())
+
+    def is_whole(self, plan: EpochPlan, rows_per_s: float) -> bool:
+        """Whether a plan takes all that there is, or leaves what comes in while one looks: a moment's work.
+
+        `rows_per_s`: how fast the flow works.
+        """
+        starts = self.start_of(plan)
+        one = Budget(1, self._options.epoch_bytes)
+        for step, source in self._sources.items():
+            if source.offer(starts[step], one) == starts[step]:
+                continue
+            left = source.backlog(starts[step])
+            if left.rows is not None:
+                if left.rows > rows_per_s * _MOMENT_S:
+                    return False
+            elif left.size_bytes is None or left.size_bytes > _MOMENT_BYTES:
+                return False
+        return True
 
     def backlog(self, last: EpochPlan | None) -> tuple[int | None, int | None]:
         """Rows and bytes that wait, as far as the sources know."""

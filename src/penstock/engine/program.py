@@ -21,7 +21,7 @@ from penstock.engine.python_rows import flat_mapped, mapped
 from penstock.engine.rows import Rows
 from penstock.engine.stateless import transform_of
 from penstock.errors import PenstockError
-from penstock.flow import Definition, Step, ops
+from penstock.flow import Definition, Step, ops, unrecorded
 from penstock.ledger import TableChange, TableImage
 
 __all__ = ["Program"]
@@ -35,8 +35,16 @@ class _Value:
     retracted: Rows | None = None
 
     def batch(self, epoch: Epoch) -> Batch:
-        before = None if self.retracted is None else self.retracted.collect(_quiet(epoch))
+        before = None
+        if self.retracted is not None:
+            with unrecorded():
+                before = self.retracted.collect(_quiet(epoch))
         return Batch(self.rows.collect(epoch), before)
+
+    @property
+    def known_rows(self) -> int | None:
+        """How many there are; None while a query over them is put off."""
+        return None if self.rows.todo else self.rows.frame.height
 
 
 class Program:
@@ -48,6 +56,8 @@ class Program:
         self._epoch: Epoch | None = None
         self.watcher: Callable[[str, Batch], None] | None = None
         """Is told what each step gives (a sink: what it gets, and the keys it is to delete as what is retracted)."""
+        self.step_rows: dict[str, int | None] = {}
+        """How many rows each step but the sinks gave in the last epoch; None where only its query knows."""
         self._operators: dict[str, Operator] = {}
         self._uses = {step.name: len(definition.consumers(step.name)) for step in definition.steps}
         for step in definition.steps:
@@ -90,7 +100,7 @@ class Program:
         changes: dict[str, Change] = {}
         self._epoch = epoch
         for step in self.definition.steps:
-            epoch.at_step = step.name
+            epoch.enter(step.name)
             marks = Watermarks(marks_before[step.name], marks_after[step.name])
             given = _with_redriven(step, reads, values, redriven or {}, epoch)
             try:
@@ -109,6 +119,8 @@ class Program:
                 error.flow, error.step = error.flow or self.definition.name, error.step or step.name
                 error.epoch = epoch.epoch if error.epoch is None else error.epoch
                 raise
+        epoch.enter(epoch.at_step)
+        self.step_rows = {name: value.known_rows for name, value in values.items()}
         return changes
 
     def changes(self) -> list[TableChange]:
@@ -158,7 +170,10 @@ class Program:
         if (transform := self._transforms[step.name]) is not None:
             before = None if parent.retracted is None else parent.retracted.then(transform)
             return _Value(parent.rows.then(transform), before)
-        before = None if parent.retracted is None else self._rowwise(step, parent.retracted, _quiet(epoch))
+        before = None
+        if parent.retracted is not None:
+            with unrecorded():
+                before = self._rowwise(step, parent.retracted, _quiet(epoch))
         return _Value(self._rowwise(step, parent.rows, epoch), before)
 
     def _rowwise(self, step: Step, rows: Rows, epoch: Epoch) -> Rows:

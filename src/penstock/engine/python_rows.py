@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from penstock.engine.isolate import Refused
+from penstock.flow import Tries
 
 __all__ = ["dicts_of", "flat_mapped", "frame_of", "mapped"]
 
@@ -45,8 +46,10 @@ def _mapped_chunk(
     names = frame.columns
     columns = {series.name: series.to_list() for series in frame}
     rows = zip(*columns.values(), strict=True)
+    tries = Tries()
     try:
         # The usual case first, without a thought for what may go wrong: a chunk is done again where it does.
+        tries.begin()
         out = [function(dict(zip(names, values))) for values in rows]  # noqa: B905 - strict costs a tenth here
         if any(map(_is_none, out)):
             return _rebuilt([row for row in out if row is not None], schema), []
@@ -58,6 +61,7 @@ def _mapped_chunk(
         }
         return _rebuilt(out, schema, columns, given), []
     except Exception:  # the epoch loop's boundary to the author's code
+        tries.undo()
         return _mapped_carefully(function, frame, schema)
 
 
@@ -93,12 +97,15 @@ def _mapped_carefully(
     out: list[Any] = []
     places: list[int] = []
     refused: Refused = []
+    tries = Tries()
     for position, row in enumerate(dicts_of(frame)):
         try:
+            tries.begin()
             result = function(row)
         except MemoryError:  # no row is to blame for the machine
             raise
         except Exception as error:  # the epoch loop's boundary to the author's code
+            tries.undo()
             refused.append((position, error))
             continue
         if result is not None:
@@ -115,12 +122,15 @@ def flat_mapped(
     out: list[Any] = []
     places: list[int] = []
     refused: Refused = []
+    tries = Tries()
     for position, row in enumerate(dicts_of(frame)):
         try:
+            tries.begin()
             results = list(function(row) or ())
         except MemoryError:  # no row is to blame for the machine
             raise
         except Exception as error:  # the epoch loop's boundary to the author's code
+            tries.undo()
             refused.append((position, error))
             continue
         out.extend(results)

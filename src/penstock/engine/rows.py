@@ -93,6 +93,8 @@ class Rows:
 
     def collect(self, epoch: Epoch) -> pl.DataFrame:
         """Do what is to be done. Where it fails, `epoch` is at the step that did."""
+        if not self.todo:
+            return self.frame
         collecting = epoch.at_step
         while self.todo:
             count = 0
@@ -102,26 +104,28 @@ class Rows:
                 self._fused(count, epoch)
             else:
                 self._step(self.todo[0], epoch)
-        epoch.at_step = collecting
+        epoch.enter(collecting)
         return self.frame
 
     def _fused(self, count: int, epoch: Epoch) -> None:
         part = self.todo[:count]
-        epoch.at_step = part[-1].step
+        epoch.enter(part[-1].step, [transform.step for transform in part])
         query = self.frame.lazy()
+        noted = epoch.mark()
         try:
             for transform in part:
                 assert transform.lazy is not None
                 query = transform.lazy(query)
             result = query.collect()
         except pl.exceptions.PolarsError:
+            epoch.back_to(noted)
             for transform in part:
                 self._step(transform, epoch)
             return
         self._advance(part, result)
 
     def _step(self, transform: Transform, epoch: Epoch) -> None:
-        epoch.at_step = transform.step
+        epoch.enter(transform.step)
         result, refused = isolate(transform.eager, self.frame, transform.empty, transform.step)
         if refused:
             self.bury(transform.step, refused, epoch)

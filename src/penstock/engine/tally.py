@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
@@ -13,6 +13,8 @@ from penstock.ledger import EpochRecord
 __all__ = ["Tally"]
 
 _SHOW_EVERY_S = 0.05
+_SLOPE_S = 30.0
+_SLOPE_LEAST_S = 1.0
 
 
 class Tally:
@@ -30,6 +32,7 @@ class Tally:
         self._on_progress = on_progress
         self._began_s = clock.stopwatch_s()
         self.shown_s = 0.0
+        self._backlogs: deque[tuple[float, int]] = deque()
 
     @property
     def seconds(self) -> float:
@@ -64,6 +67,7 @@ class Tally:
     ) -> None:
         """Tell where the run is."""
         self.shown_s = self._clock.stopwatch_s()
+        waiting = backlog[1] if backlog[0] is None else backlog[0]
         self.progress = replace(
             self.progress,
             epoch=epoch,
@@ -78,10 +82,25 @@ class Tally:
             watermark_us=watermark_us,
             backlog_rows=backlog[0],
             backlog_bytes=backlog[1],
+            catch_up_s=None if waiting is None else self._catch_up_s(waiting),
             checks_failed=dict(self.checks_failed),
             message="",
         )
         self._on_progress(self.progress)
+
+    def _catch_up_s(self, waiting: int) -> float | None:
+        """What waits, by how fast it became less in the last half minute: what came meanwhile is in that."""
+        seen, now_s = self._backlogs, self.shown_s
+        if not seen or now_s - seen[-1][0] >= _SLOPE_LEAST_S:
+            seen.append((now_s, waiting))
+        while now_s - seen[0][0] > _SLOPE_S:
+            seen.popleft()
+        if not waiting:
+            return 0.0
+        since_s, before = now_s - seen[0][0], seen[0][1]
+        if since_s < _SLOPE_LEAST_S or waiting >= before:
+            return None
+        return round(waiting * since_s / (before - waiting), 1)
 
     def retrying(self, message: str) -> None:
         """Tell that a system is away and waited for."""

@@ -22,6 +22,17 @@ from penstock.flow.datasets import (
 from penstock.flow.definition import Definition, Step
 from penstock.flow.durations import Duration, duration_text, duration_us
 from penstock.flow.fingerprint import CodePart, code_parts, flow_version, step_fingerprint
+from penstock.flow.metrics import (
+    LABEL_SETS_MAX,
+    OTHER,
+    Metric,
+    MetricKind,
+    Recorder,
+    Tries,
+    metric,
+    recording,
+    unrecorded,
+)
 from penstock.flow.migrations import Migration, Rename
 from penstock.flow.ops import PROCESSING_TIME
 from penstock.flow.params import Param, ParamScope, ParamValue, giving, param
@@ -42,6 +53,8 @@ from penstock.flow.windows import (
 
 __all__ = [
     "FLOW_NAME",
+    "LABEL_SETS_MAX",
+    "OTHER",
     "PROCESSING_TIME",
     "Check",
     "CodePart",
@@ -51,12 +64,15 @@ __all__ = [
     "Flow",
     "KeyContext",
     "Keyed",
+    "Metric",
+    "MetricKind",
     "Migration",
     "OnFail",
     "Param",
     "ParamScope",
     "ParamValue",
     "ProcessFunction",
+    "Recorder",
     "Rename",
     "Row",
     "SameWindow",
@@ -65,6 +81,7 @@ __all__ = [
     "Step",
     "Stream",
     "Table",
+    "Tries",
     "Tumbling",
     "Window",
     "Windowed",
@@ -81,6 +98,7 @@ __all__ = [
     "http_push",
     "matches",
     "memory",
+    "metric",
     "nats",
     "nexmark",
     "not_null",
@@ -90,6 +108,7 @@ __all__ = [
     "parquet",
     "postgres",
     "postgres_changes",
+    "recording",
     "same_window",
     "session",
     "sliding",
@@ -100,5 +119,6 @@ __all__ = [
     "topic",
     "tumbling",
     "unique",
+    "unrecorded",
     "validate",
 ]

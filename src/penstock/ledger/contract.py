@@ -19,6 +19,7 @@ __all__ = [
     "EpochRecord",
     "FlowFacts",
     "Ledger",
+    "LetterCounts",
     "Member",
     "Resume",
     "Rewrite",
@@ -68,8 +69,10 @@ class EpochRecord:
 
     `watermarks_us`: source step -> {partition: highest event time seen}, and whatever else the planner must know
     again after a restart. `rows_in`/`rows_out`: by source step / by sink step. `receipts`: by sink step. `timings_ms`:
-    by phase (read, run, write, state, commit). `checks`: expectation -> {"passed", "failed"}. `segment` is None where
-    no state changed.
+    by phase (read, run, write, state; commit: what the commit before took, for this one's is not over yet). `checks`:
+    expectation -> {"passed", "failed"}. `segment` is None where no state changed. `bytes_in`/`bytes_out`: as Arrow in
+    memory, by source step / by sink step. `steps`: step -> {"ms", "in", "out"}, time and rows as far as they are known.
+    `metrics`: what the author's own metrics came to in this epoch (`penstock.flow.Recorder`).
     """
 
     epoch: int
@@ -87,6 +90,18 @@ class EpochRecord:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     segment: SegmentRef | None = None
     committed_us: int = 0
+    bytes_in: Mapping[str, int] = field(default_factory=dict)
+    bytes_out: Mapping[str, int] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterCounts:
+    """Dead letters of a flow that are open: how many by class of error, and the epoch in which the oldest one fell."""
+
+    open_by_error: Mapping[str, int] = field(default_factory=dict)
+    oldest_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +301,10 @@ class Ledger(ABC):
     @abstractmethod
     def count_dead_letters(self, flow: str) -> int:
         """How many there are."""
+
+    @abstractmethod
+    def open_dead_letters(self, flow: str) -> LetterCounts:
+        """What is open among them, counted."""
 
     @abstractmethod
     def request_redrive(self, flow: str, letters: Sequence[tuple[int, str | None]]) -> int:

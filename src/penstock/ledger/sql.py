@@ -18,6 +18,7 @@ from penstock.ledger.contract import (
     EpochRecord,
     FlowFacts,
     Ledger,
+    LetterCounts,
     Member,
     Resume,
     Rewrite,
@@ -249,6 +250,20 @@ class SqlLedger(Ledger):
         head = db.tables.head
         total = sa.select(head.c.dead_total).where(*db.where(head))
         return db.database.read(lambda c: c.execute(total).scalar(), flow=flow) or 0
+
+    def open_dead_letters(self, flow: str) -> LetterCounts:
+        """What is open among them, counted by class of error; nothing is read where none ever fell."""
+        db = self._databases.flow(flow)
+        if db is None or not self.count_dead_letters(flow):
+            return LetterCounts()
+        table = db.tables.dead_letters
+        counted = (
+            sa.select(table.c.error, sa.func.count(), sa.func.min(table.c.epoch))
+            .where(*db.where(table), table.c.status == "open")
+            .group_by(table.c.error)
+        )
+        rows = db.database.read(lambda c: [tuple(row) for row in c.execute(counted)], flow=flow)
+        return LetterCounts({row[0]: row[1] for row in rows}, min((row[2] for row in rows), default=None))
 
     def request_redrive(self, flow: str, letters: Sequence[tuple[int, str | None]]) -> int:
         """Ask for another try of open letters, all or none of them; gives how many are waiting now.

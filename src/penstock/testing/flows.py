@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +16,7 @@ from penstock.engine import RunOptions, run_flow
 from penstock.errors import DefinitionError, did_you_mean
 from penstock.flow import Dataset, Definition, Flow, ops
 from penstock.ledger import EpochRecord, Ledger, MemoryStateStore, dead_letter_frame, epoch_frame, open_ledger
+from penstock.observe import UserMetric, add_user_metrics
 
 __all__ = ["Results", "run"]
 
@@ -27,6 +28,7 @@ class Results(Mapping[str, pl.DataFrame]):
     `dead`: the dead letters, a row each, with `step`, `error`, `message`, `payload` and the other columns of
     `penstock deadletters`. `late`: how many rows came too late. `checks`: for each expectation, as "step: check", how
     many rows "passed" and "failed". `epochs`: the record of each epoch, with the columns of `penstock ledger`.
+    `metrics`: the author's own (`penstock.metric`), by name; `metric` gives one number.
     """
 
     tables: Mapping[str, pl.DataFrame]
@@ -34,6 +36,21 @@ class Results(Mapping[str, pl.DataFrame]):
     late: int
     checks: Mapping[str, Mapping[str, int]]
     epochs: pl.DataFrame
+    metrics: Mapping[str, UserMetric] = field(default_factory=dict)
+
+    def metric(self, name: str, **labels: object) -> float:
+        """A metric of the author's in the end: a counter's sum, a gauge's last value, how often a histogram was told.
+
+        0 for label values that never came. Raises KeyError that names the metrics that were counted.
+        """
+        if name not in self.metrics:
+            known = sorted(self.metrics)
+            raise KeyError(f"no step counted {name!r}.{did_you_mean(name, known)} Counted were {known}")
+        found = self.metrics[name]
+        if set(labels) != set(found.labels):
+            raise KeyError(f"the metric {name!r} has the labels {list(found.labels)}, not {list(labels)}")
+        value = found.values.get(tuple(str(labels[label]) for label in found.labels), 0.0)
+        return float(sum(value[:-1]) if isinstance(value, list) else value)
 
     def __getitem__(self, name: str) -> pl.DataFrame:
         """The rows of a dataset. Raises KeyError that names those there are."""
@@ -120,7 +137,10 @@ def _results(flow: str, tables: Mapping[str, pl.DataFrame], ledger: Ledger) -> R
     records = ledger.epochs(flow)
     letters = ledger.dead_letters(flow, limit=ledger.count_dead_letters(flow))
     late = sum(record.rows_late for record in records)
-    return Results(tables, dead_letter_frame(letters), late, _checks(records), epoch_frame(records))
+    metrics: dict[str, UserMetric] = {}
+    for record in records:
+        add_user_metrics(metrics, record.metrics)
+    return Results(tables, dead_letter_frame(letters), late, _checks(records), epoch_frame(records), metrics)
 
 
 def _checks(records: Iterable[EpochRecord]) -> dict[str, dict[str, int]]:

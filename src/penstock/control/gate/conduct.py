@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from penstock.ledger import EpochRecord
+from penstock.observe import freshness_at_commit_us, freshness_us
 
 __all__ = ["Conduct", "conduct_of_facts", "conduct_of_records"]
 
@@ -19,8 +20,8 @@ class Conduct:
 
     `checks_failed`, `checks_passed`: rows by expectation; one that is in neither was not looked at, and how many passed
     is not always known. `run_ms_p50`: what the steps of an epoch took, at the median. `backlog_rows`: what waits at the
-    end, `backlog_before_rows` at the beginning. `result_age_s`: how old the newest result is while input waits, or how
-    long epochs take from plan to commit, whichever is more. None: not known. `error`: what it ended with, as
+    end, `backlog_before_rows` at the beginning. `result_age_s`: how fresh results are (`penstock.observe.freshness_us`)
+    now, or were at the median commit, whichever is more. None: not known. `error`: what it ended with, as
     `PenstockError.as_dict`; `failures`: how often it ended.
     """
 
@@ -65,10 +66,13 @@ def conduct_of_records(
     backlog_rows: int | None = None,
     backlog_before_rows: int | None = None,
     now_us: int | None = None,
+    caught_up_us: int | None = None,
+    waits: bool | None = None,
 ) -> Conduct:
     """How a version did in the epochs of these records. `tables`: lookup tables, whose rows are no rows of the stream.
 
-    `now_us`: the time, where the age of the newest result is asked for.
+    `now_us`: the time, where the age of the newest result is asked for. `caught_up_us`, `waits`: what the leader told
+    of its input; None: what the records and the backlog say.
     """
     failed: Counter[str] = Counter()
     passed: Counter[str] = Counter()
@@ -77,11 +81,17 @@ def conduct_of_records(
             failed[name] += int(counts.get("failed", 0))
             passed[name] += int(counts.get("passed", 0))
     rows_in = sum(rows for record in records for name, rows in record.rows_in.items() if name not in tables)
-    spans_us = [max(0, record.committed_us - record.plan.now_us) for record in records]
     age_us: float | None = None
     if records and now_us is not None:
-        waited_us = now_us - records[-1].committed_us if backlog_rows != 0 else 0
-        age_us = max(waited_us, median(spans_us))
+        last = records[-1]
+        found_us = freshness_us(
+            now_us=now_us,
+            committed_us=last.committed_us,
+            watermark_us=last.watermark_us,
+            caught_up_us=last.committed_us if caught_up_us is None else max(caught_up_us, last.plan.now_us),
+            waits=backlog_rows != 0 if waits is None else waits,
+        )
+        age_us = max(found_us or 0, median(map(freshness_at_commit_us, records)))
     run_ms = [record.timings_ms["run"] for record in records if "run" in record.timings_ms]
     lasted_us = records[-1].committed_us - records[0].plan.now_us if records else 0
     return Conduct(

@@ -85,6 +85,8 @@ def judge_watched(
         backlog_rows=facts.get("backlog_rows"),
         backlog_before_rows=evidence.facts.get("cut", {}).get("backlog_rows"),
         now_us=evidence.now_us,
+        caught_up_us=facts.get("caught_up_us"),
+        waits=facts.get("waits"),
     )
     before = conduct_of_records(evidence.old_version, evidence.before, tables=tables, now_us=evidence.cut_us)
     if hidden is None and evidence.old is not None:

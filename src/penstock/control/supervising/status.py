@@ -16,10 +16,12 @@ from penstock.control.supervising.processes import process_started, this_host
 from penstock.control.supervising.schedule import next_us, read_schedule
 from penstock.control.supervising.standing import event_of, is_leader, is_over, last_run, own_ends
 from penstock.control.tables import flow_folder
-from penstock.ledger import Deployment, Desired, Event, Ledger, Member, Standing, Want
+from penstock.ledger import Deployment, Desired, EpochRecord, Event, Ledger, Member, Standing, Want
+from penstock.observe import caught_up_of, freshness_us, freshness_words
 
 __all__ = ["FlowStatus", "flow_statuses", "is_there", "living_server"]
 
+_SHOULD_RUN = ("held", "waiting", "down", "starting")
 _STATES = {"loading": "starting", "migrating": "starting", "catching-up": "starting", "leading": "running"}
 
 
@@ -46,6 +48,30 @@ class FlowStatus:
     next_us: int | None = None
     deployment: str | None = None
     options: Mapping[str, Any] | None = None
+    committed_watermark_us: int | None = None
+    caught_up_us: int | None = None
+    waits: bool | None = None
+    """Whether input waits; None where nobody looks: it is stopped, or between the runs of a schedule."""
+    objective_us: int | None = None
+    owner: str = ""
+
+    def fresh_s(self, now_us: int) -> float | None:
+        """How far what readers see lags behind what has come (`penstock.observe.freshness_us`)."""
+        if self.waits is None:
+            return None
+        found = freshness_us(
+            now_us=now_us,
+            committed_us=self.committed_us,
+            watermark_us=self.committed_watermark_us,
+            caught_up_us=self.caught_up_us,
+            waits=self.waits,
+        )
+        return None if found is None else found / 1e6
+
+    @property
+    def objective_s(self) -> float | None:
+        """How fresh its author wants it to be."""
+        return None if self.objective_us is None else self.objective_us / 1e6
 
     @property
     def leader(self) -> Member | None:
@@ -66,6 +92,10 @@ class FlowStatus:
             "committed_us": self.committed_us,
             "watermark_us": self.watermark_us,
             "behind_s": None if self.watermark_us is None else max(now_us - self.watermark_us, 0) / 1e6,
+            "fresh_s": self.fresh_s(now_us),
+            "objective_s": self.objective_s,
+            "freshness": freshness_words(self.fresh_s(now_us), self.objective_s),
+            "owner": self.owner,
             "failures": self.failures,
             "next_us": self.next_us,
             "deployment": self.deployment,
@@ -135,9 +165,16 @@ def flow_statuses(
         seen = look.status(name, standing, policy or RestartPolicy())
         leads = seen.leader
         watermark_us = None if leads is None else leads.facts.get("watermark_us")
+        waits, caught_up_us = _waiting(seen, members, last, clock.now_us())
+        told = _told(ledger, name, seen, members)
         found.append(
             replace(
                 seen,
+                waits=waits,
+                caught_up_us=caught_up_us,
+                committed_watermark_us=None if last is None else last.watermark_us,
+                objective_us=told.get("freshness_us"),
+                owner=str(told.get("owner") or ""),
                 epoch=None if standing is None else standing.last_epoch,
                 generation=None if standing is None else standing.generation,
                 committed_us=None if facts is None else facts.committed_us,
@@ -145,6 +182,31 @@ def flow_statuses(
             )
         )
     return found
+
+
+def _waiting(
+    seen: FlowStatus, members: Sequence[Member], last: EpochRecord | None, now_us: int
+) -> tuple[bool | None, int | None]:
+    """Whether input waits, as far as anybody knows, and when all of it was last worked off."""
+    known = [int(one.facts["caught_up_us"]) for one in members if one.facts.get("caught_up_us") is not None]
+    caught_up_us = max(known, default=None)
+    leader = seen.leader
+    if leader is None:
+        if seen.state == "finished" or (last is not None and last.plan.final):
+            return False, caught_up_us
+        return (True if seen.state in _SHOULD_RUN else None), caught_up_us
+    if leader.facts.get("caught_up_us") is None and leader.facts.get("waits") is None:
+        return True, caught_up_us  # it begins
+    return caught_up_of(leader.facts, now_us=now_us)[1], caught_up_us
+
+
+def _told(ledger: Ledger, flow: str, seen: FlowStatus, members: Sequence[Member]) -> Mapping[str, Any]:
+    """Owner and objective: what the flow's process tells, or the manifest of its version."""
+    for member in reversed(members if seen.leader is None else [seen.leader]):
+        if "owner" in member.facts and member.version == seen.version:
+            return member.facts
+    kept = ledger.operations.version(flow, seen.version) if seen.version else None
+    return {} if kept is None else kept.manifest
 
 
 @dataclass(frozen=True, slots=True)

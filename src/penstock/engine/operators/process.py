@@ -17,7 +17,7 @@ from penstock.engine.keyed import KeyedTable
 from penstock.engine.operators.contract import Operator, Place
 from penstock.engine.operators.layouts import duration_fact, layout_of
 from penstock.engine.python_rows import dicts_of, frame_of
-from penstock.flow import ops
+from penstock.flow import Tries, ops
 
 __all__ = ["Processed"]
 
@@ -185,12 +185,15 @@ class Processed(Operator):
     ) -> list[dict[str, Any]]:
         """Call the author's function for each key, keep the states that it leaves, give the rows that go on."""
         made = []
+        tries = Tries()
         for call in calls:
             try:
+                tries.begin()
                 call.results = [dict(row) for row in function(call) or ()]
             except MemoryError:  # no row is to blame for the machine
                 raise
             except Exception as error:  # the epoch loop's boundary to the author's code
+                tries.undo()
                 self._bury(call, error, epoch)
                 if call.due_us is not None:
                     made.append(self._spent(call, marks, epoch))

@@ -72,6 +72,10 @@ VERBS: Mapping[str, Verb] = {
     "ledger": Verb("penstock.interfaces.cli.ledger", "List the epochs of a flow: what was read and written, when."),
     "logs": Verb("penstock.interfaces.cli.logs", "Show what flows logged: by filter, as it comes, by kind of error."),
     "metrics": Verb("penstock.interfaces.cli.metrics", "Tell the metrics of flows as they are now."),
+    "alerts": Verb("penstock.interfaces.cli.alerts", "Tell which alerts fire; rules, silences, tests, backtests."),
+    "generate": Verb(
+        "penstock.interfaces.cli.generate", "Write dashboards for Grafana, rules and configuration for Prometheus."
+    ),
     "chaos": Verb(
         "penstock.interfaces.cli.chaos",
         "Kill, freeze and break a flow in a throwaway place, and compare its rows with an uninterrupted run.",

@@ -17,6 +17,7 @@ from penstock.control import Environment, FlowStatus, flow_statuses, living_serv
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, ProjectFolder
 from penstock.interfaces.cli.screen import NUMBER, TEXT, age_text, count_text, print_json, screen, table, time_text
 from penstock.interfaces.cli.steering import ran_here
+from penstock.observe import freshness_words
 
 __all__ = ["command"]
 
@@ -90,6 +91,7 @@ class _Look:
             ("version", TEXT),
             ("epoch", NUMBER),
             ("committed", TEXT),
+            ("freshness", TEXT),
             ("watermark", TEXT),
             ("process", TEXT),
             ("standby", TEXT),
@@ -110,6 +112,7 @@ def _row(status: FlowStatus, now_us: int) -> tuple[str, ...]:
         status.version,
         count_text(status.epoch),
         committed,
+        freshness_words(status.fresh_s(now_us), status.objective_s),
         time_text(status.watermark_us),
         "" if leader is None else str(leader.pid),
         ", ".join(f"{member.pid} {member.facts.get('state', '')}" for member in others),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -17,11 +19,19 @@ import typer
 from penstock.clock import Clock, SystemClock
 from penstock.control import (
     Environment,
+    LogAnswers,
     LogKeeper,
+    Meter,
+    Project,
     Rollouts,
+    Sampler,
     Server,
+    alert_duty,
+    alert_plan,
     begin_by_request,
+    opened_history,
     opened_ledger,
+    otlp_push,
     read_server,
     settings_of,
 )
@@ -29,6 +39,7 @@ from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, envi
 from penstock.interfaces.cli.screen import time_text
 from penstock.interfaces.http import DEFAULT_PORT, Listener, kept_token, make_app
 from penstock.ledger import Ledger
+from penstock.observe import MetricHistory
 
 __all__ = ["END_SERVER", "END_SERVER_AND_FLOWS", "command"]
 
@@ -77,9 +88,12 @@ def command(
     """
     found, environment = environment_of(project, env)
     clock = SystemClock()
-    with opened_ledger(environment, clock) as ledger:
+    with opened_ledger(environment, clock) as ledger, opened_history(environment) as history:
         token, made = kept_token(environment.folder, given=os.environ.get(_TOKEN), renew=new_token)
         lines = _Lines(clock)
+        meter = Meter(ledger, environment, clock, history=history, policy=found.metrics)
+        sampler = _sampler(meter, history, found, partial(lines.tell, ""))
+        alerts = alert_duty(found, environment, ledger, clock, history, LogAnswers(environment, clock), tell=lines.tell)
         server = Server(
             environment,
             ledger,
@@ -87,13 +101,15 @@ def command(
             settings=settings_of(found.supervise, lease_s=lease, hang_after_s=hang_after),
             spares=found.supervise.spares if spares is None else spares,
             lease_s=lease,
-            duties=[Rollouts(environment, clock), LogKeeper(found, environment, clock)],
+            duties=[Rollouts(environment, clock), sampler, alerts, LogKeeper(found, environment, clock)],
             tell=lines.tell,
         )
-        with closing(lines), closing(server):
+        with closing(lines), closing(sampler), closing(alerts), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
-            begin = begin_by_request(environment, ledger, clock)
-            listener = Listener(make_app(environment, ledger, clock, token, begin=begin, wake=server.wake), port=port)
+            begin, plan = begin_by_request(environment, ledger, clock), alert_plan(found.alerts)
+            app = make_app(environment, ledger, clock, token, begin=begin, meter=meter, alerts=plan, wake=server.wake)
+            listener = Listener(app, port=port)
+            meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
             try:
                 server.listens_at(listener.url)
                 listener.start()
@@ -101,6 +117,19 @@ def command(
                 _Running(server, lines, ledger, stop_flows=stop_flows).watch()
             finally:
                 listener.stop()
+
+
+def _sampler(meter: Meter, history: MetricHistory, project: Project, tell: Callable[[str], None]) -> Sampler:
+    """What keeps samples, and sends them on where penstock.toml says so."""
+    policy = project.metrics
+    return Sampler(
+        meter,
+        history,
+        every_s=policy.every_s,
+        push=otlp_push(project, meter.environment, meter.clock),
+        push_every_s=policy.every_s if policy.otlp is None else policy.otlp.every_s,
+        tell=tell,
+    )
 
 
 def _greet(lines: _Lines, environment: Environment, url: str, made: str | None, *, leads: bool) -> None:

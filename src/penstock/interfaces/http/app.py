@@ -6,32 +6,34 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from penstock.clock import Clock
 from penstock.control import (
+    AlertPlan,
     CatchUp,
     Environment,
     FlowStatus,
+    Meter,
     Schedule,
     Wisher,
-    flow_samples,
     flow_statuses,
     living_server,
     member_values,
 )
 from penstock.errors import ConfigError, DefinitionError, FlowBusy, LedgerError, PenstockError, QueryError
+from penstock.interfaces.http.alerts import alert_routes
 from penstock.interfaces.http.bodies import Ask, ScheduleAsk, StartAsk
 from penstock.interfaces.http.deployments import Begin, deployment_routes
 from penstock.interfaces.http.guard import Guard
 from penstock.interfaces.http.logs import log_routes
+from penstock.interfaces.http.metrics import metric_routes
 from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.interfaces.http.tokens import TokenHash
 from penstock.ledger import Desired, Ledger
-from penstock.observe import TotalsByFlow, render_metrics
 
 __all__ = ["make_app"]
 
@@ -46,17 +48,22 @@ def make_app(
     token: TokenHash,
     *,
     begin: Begin | None = None,
+    meter: Meter | None = None,
+    alerts: AlertPlan | None = None,
     wake: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """The application of one environment's server.
 
-    `begin`: begins handovers. `wake`: called after a wish, so that it is looked at at once.
+    `begin`: begins handovers. `meter`: measures the flows, with a store of what was. `alerts`: what is looked at.
+    `wake`: called after a wish, so that it is looked at at once.
     """
     app = FastAPI(title="Penstock", description=_DESCRIPTION, version="1", docs_url=None, redoc_url=None)
     app.add_exception_handler(PenstockError, _failed)
     app.add_exception_handler(RequestValidationError, _misread)
     _fact_routes(app, environment, ledger, clock)
-    _metric_routes(app, environment, ledger, clock)
+    measured = meter or Meter(ledger, environment, clock)
+    metric_routes(app, measured)
+    alert_routes(app, ledger, clock, alerts or AlertPlan(), measured)
     _flow_routes(app, environment, ledger, clock)
     _wish_routes(app, environment, ledger, clock, wake)
     log_routes(app, environment, clock)
@@ -110,17 +117,6 @@ def _fact_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: 
         """All flows that ran here or are wished to."""
         found = flow_statuses(ledger, environment, clock)
         return {"flows": [status.as_dict(now_us=clock.now_us()) for status in found]}
-
-
-def _metric_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock) -> None:
-    totals = TotalsByFlow(ledger)
-
-    @app.get("/metrics", tags=["facts"], response_class=Response)
-    def metrics(request: Request) -> Response:
-        """The metrics of all flows, as OpenMetrics or Prometheus text."""
-        samples = flow_samples(ledger, environment, clock, totals)
-        text, kind = render_metrics(environment.name, samples, accept=request.headers.get("accept", ""))
-        return Response(text, headers={"content-type": kind})
 
 
 def _flow_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
-from threading import Thread
+from collections.abc import Callable
+from threading import Event, Thread
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -36,7 +38,25 @@ class Listener:
             timeout_graceful_shutdown=round(_STOP_S),
         )
         self._server = uvicorn.Server(config)
-        self._thread = Thread(target=self._server.run, args=([self._socket],), name="penstock-http", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = Thread(target=self._run, name="penstock-http", daemon=True)
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve(sockets=[self._socket])
+
+    def lag_s(self, stopwatch_s: Callable[[], float]) -> float | None:
+        """How late the event loop is now: whoever asks something waits at least so long. None where it does not run."""
+        loop, turn = self._loop, Event()
+        if loop is None or loop.is_closed() or not self._thread.is_alive():
+            return None
+        began_s = stopwatch_s()
+        loop.call_soon_threadsafe(turn.set)
+        turn.wait(_STOP_S)
+        return stopwatch_s() - began_s
 
     def start(self) -> None:
         """Answer from now on; requests that came before have waited."""

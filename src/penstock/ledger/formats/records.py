@@ -30,6 +30,8 @@ __all__ = [
 
 _PLAN = tuple(field.name for field in fields(EpochPlan))
 _RECORD = tuple(field.name for field in fields(EpochRecord) if field.name != "committed_us")
+_LATER = ("bytes_in", "bytes_out", "steps", "metrics")
+"""Fields that came after version 1: left out where they are empty, so that the text is the one that version 1 wrote."""
 _SEGMENT = tuple(field.name for field in fields(SegmentRef))
 _REWRITE = tuple(field.name for field in fields(Rewrite))
 
@@ -95,6 +97,9 @@ def _plan_of(values: Mapping[str, Any]) -> EpochPlan:
 def dump_record(record: EpochRecord) -> str:
     """A record as canonical JSON, without the time of its commit. Raises LedgerError."""
     values = {name: getattr(record, name) for name in _RECORD}
+    for name in _LATER:
+        if not values[name]:
+            del values[name]
     values["plan"] = _plan_values(record.plan)
     if record.segment is not None:
         values["segment"] = _segment_values(record.segment)

@@ -2,7 +2,7 @@
 
 from penstock.observe.alerts.defaults import DEFAULT_RULES
 from penstock.observe.alerts.grouping import Group, Notice, Route, due
-from penstock.observe.alerts.messages import Circumstance, Message, message_of
+from penstock.observe.alerts.messages import Circumstance, Message, alert_text, message_of
 from penstock.observe.alerts.rules import Basis, Rule, Severity, checked
 from penstock.observe.alerts.silences import Silence, parse_matchers, quieted
 from penstock.observe.alerts.state import Alert, Finding, State, advance, alert_id
@@ -23,6 +23,7 @@ __all__ = [
     "State",
     "advance",
     "alert_id",
+    "alert_text",
     "checked",
     "due",
     "message_of",

@@ -13,7 +13,7 @@ from penstock.observe.alerts.grouping import Notice
 from penstock.observe.alerts.rules import Rule, Severity
 from penstock.observe.alerts.state import Alert
 
-__all__ = ["Circumstance", "Line", "Message", "message_of", "sentence", "told"]
+__all__ = ["Circumstance", "Line", "Message", "alert_text", "message_of", "sentence", "told"]
 
 _BINARY = 1024
 _LINE = 300
@@ -114,6 +114,11 @@ def message_of(notice: Notice, rules: Mapping[str, Rule], circumstance: Circumst
         shared = {name: value for name, value in shared.items() if line.alert.labels.get(name) == value}
     severity = Severity.INFO if first is None else first.alert.severity
     return Message(notice.key, title, severity, bool(lines), lines, resolved, circumstance, shared, now_us)
+
+
+def alert_text(alert: Alert, rules: Mapping[str, Rule]) -> str:
+    """The sentence of an alert."""
+    return _line(alert, rules).text
 
 
 def _line(alert: Alert, rules: Mapping[str, Rule]) -> Line:
