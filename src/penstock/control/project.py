@@ -25,6 +25,7 @@ from penstock.control.policies import (
     DeployTable,
     MetricsPolicy,
     MetricsTable,
+    PushTable,
     SupervisePolicy,
     SuperviseTable,
     UndoPolicy,
@@ -293,6 +294,8 @@ def _table_of(place: tuple[str, ...]) -> type[BaseModel]:
         return DeployTable
     if len(place) == 3 and place[0] == "alerts":  # noqa: PLR2004 - [alerts.rule.NAME], [alerts.route.NAME]
         return RuleTable if place[1] == "rule" else RouteTable
+    if place[:2] == ("metrics", "otlp"):
+        return PushTable
     tables: dict[str, type[BaseModel]] = {
         "project": ProjectTable,
         "engine": EngineTable,
@@ -300,6 +303,7 @@ def _table_of(place: tuple[str, ...]) -> type[BaseModel]:
         "undo": UndoTable,
         "supervise": SuperviseTable,
         "alerts": AlertsTable,
+        "metrics": MetricsTable,
         "env": EnvironmentTable,
     }
     return tables[place[0]] if place else ProjectFile
