@@ -29,8 +29,12 @@ __all__ = [
     "Extent",
     "MetricsPolicy",
     "MetricsTable",
+<<<<<<< HEAD
     "Seconds",
     "Size",
+=======
+    "PushTable",
+>>>>>>> 482545bf7265d48eb1d58f27eab4911741828fe3
     "SupervisePolicy",
     "SuperviseTable",
     "Table",
