@@ -7,8 +7,13 @@ CODE := $(wildcard src tests benchmarks examples)
 .DEFAULT_GOAL := setup
 .PHONY: setup check test demo bench soak docs
 
-# .venv with the pinned packages and Penstock itself, editable. Does nothing while the lock is unchanged.
-setup: .venv/.stamp
+PAGE := src/penstock/interfaces/web/static/index.html
+
+# .venv with the pinned packages and Penstock itself, editable, and the page built. Does nothing while nothing changed.
+setup: .venv/.stamp $(PAGE)
+
+$(PAGE): $(wildcard web/*.* web/src/* web/src/*/*) | .venv/.stamp
+	@web/build.sh
 
 .venv/.stamp: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -20,11 +25,12 @@ setup: .venv/.stamp
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Lint, format, types and the house rules.
+# Lint, format, types (Python and the page) and the house rules.
 check: setup
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
 	$(PY) -m mypy $(CODE)
+	web/build.sh check
 	$(PY) -m pytest -q tests/test_tidy.py
 
 # Everything that a change must pass: `check`, then all tests with real servers (installed when missing, as root).

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the servers that the tests start are installed: Debian's postgresql, nats-server, prometheus (and its
-# promtool) and prometheus-alertmanager.
+# Makes sure that what the tests start is installed: Debian's postgresql, nats-server, prometheus, alertmanager, chromium.
 # Installs what is missing as root; says what to install as anybody else. Starts nothing.
 set -euo pipefail
 
@@ -13,6 +12,7 @@ missing=()
 has nats-server || missing+=(nats-server)
 has prometheus || missing+=(prometheus)
 has prometheus-alertmanager || missing+=(prometheus-alertmanager)
+has chromium || missing+=(chromium)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

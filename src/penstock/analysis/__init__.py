@@ -14,6 +14,7 @@ from penstock.analysis.declared import to_schema
 from penstock.analysis.describe import describe
 from penstock.analysis.facts import WINDOW_END, WINDOW_START, Analysis, StepFacts
 from penstock.analysis.faults import columns_text, type_text
+from penstock.analysis.layout import Layout, lay_out
 from penstock.analysis.lineage import ColumnOrigin, lineage, sources_of
 from penstock.analysis.picture import draw_svg, draw_text
 from penstock.analysis.pruning import needed_columns
@@ -54,6 +55,7 @@ __all__ = [
     "Empty",
     "EndChange",
     "IfChanged",
+    "Layout",
     "MigrationFacts",
     "Outcome",
     "StateColumn",
@@ -74,6 +76,7 @@ __all__ = [
     "draw_svg",
     "draw_text",
     "is_wider",
+    "lay_out",
     "layouts_from_json",
     "layouts_json",
     "lineage",

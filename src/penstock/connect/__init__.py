@@ -15,6 +15,7 @@ from penstock.connect.contract import (
     Sink,
     Source,
 )
+from penstock.connect.delta_epochs import FileOrigin, file_origins
 from penstock.connect.memory import clear, finish, memory_rows, put_rows
 from penstock.connect.multisets import only_in
 from penstock.connect.ndjson import JsonLines
@@ -27,6 +28,7 @@ __all__ = [
     "Change",
     "Context",
     "Delivery",
+    "FileOrigin",
     "JsonLines",
     "Offsets",
     "PartitionRead",
@@ -35,6 +37,7 @@ __all__ = [
     "Sink",
     "Source",
     "clear",
+    "file_origins",
     "finish",
     "is_reference",
     "memory_rows",

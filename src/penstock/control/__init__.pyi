@@ -48,6 +48,7 @@ from .policies import Extent, extent_of
 from .project import Environment, Project, bare_project, find_project, load_project, project_for
 from .reset import Removal, plan_reset, reset_here
 from .rollouts.asking import Asker, Intent, UndoPreview, begin_by_request, epochs_of, manner_of
+from .rollouts.errands import input_of_epoch, trial_of_letters
 from .rollouts.machine import Rollouts
 from .rollouts.plans import Manner
 from .rollouts.stages import Stage, plan_from_json, short
@@ -65,6 +66,7 @@ from .supervising.supervisor import Duty, Settings, settings_of
 from .supervising.watchdog import Limits
 from .supervising.wishes import Wisher
 from .tables import TableFacts, environment_tables, flow_folder
+from .tracing import TracedRow, trace_rows, traced_table
 from .version_environments import python_of
 from .versions import RUNNING, WORKING, KnownVersion, known_versions, version_manifest
 
@@ -126,6 +128,7 @@ __all__ = [
     "Stage",
     "TableFacts",
     "Target",
+    "TracedRow",
     "Tried",
     "UndoPreview",
     "Verdict",
@@ -157,6 +160,7 @@ __all__ = [
     "flow_lock",
     "flow_statuses",
     "has_ledger",
+    "input_of_epoch",
     "inspect_flow",
     "is_there",
     "known_flows",
@@ -193,6 +197,9 @@ __all__ = [
     "share_text",
     "short",
     "source_schemas",
+    "trace_rows",
+    "traced_table",
+    "trial_of_letters",
     "try_letters",
     "try_route",
     "version_environment",

@@ -29,12 +29,9 @@ __all__ = [
     "Extent",
     "MetricsPolicy",
     "MetricsTable",
-<<<<<<< HEAD
+    "PushTable",
     "Seconds",
     "Size",
-=======
-    "PushTable",
->>>>>>> 482545bf7265d48eb1d58f27eab4911741828fe3
     "SupervisePolicy",
     "SuperviseTable",
     "Table",

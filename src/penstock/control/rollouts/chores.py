@@ -20,6 +20,7 @@ from typing import Any
 from penstock.clock import Clock, new_id
 from penstock.control.priority import LEAST, READYING, weigh, weight_of_age
 from penstock.control.rollouts.checking import check
+from penstock.control.rollouts.questions import input_rows, tried_letters
 from penstock.control.rollouts.replaying import write_into, write_parquet
 from penstock.errors import ConfigError, PenstockError
 
@@ -29,6 +30,8 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "check": check,
     "keep": write_parquet,
     "into": write_into,
+    "letters": tried_letters,
+    "input": input_rows,
 }
 _LINES = 3
 

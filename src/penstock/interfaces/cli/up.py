@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import sys
@@ -37,7 +38,7 @@ from penstock.control import (
 )
 from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
 from penstock.interfaces.cli.screen import time_text
-from penstock.interfaces.http import DEFAULT_PORT, Listener, kept_token, make_app
+from penstock.interfaces.http import DEFAULT_PORT, Listener, LoginLink, kept_token, make_app
 from penstock.ledger import Ledger
 from penstock.observe import MetricHistory
 
@@ -106,14 +107,25 @@ def command(
         )
         with closing(lines), closing(sampler), closing(alerts), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
-            begin, plan = begin_by_request(environment, ledger, clock), alert_plan(found.alerts)
-            app = make_app(environment, ledger, clock, token, begin=begin, meter=meter, alerts=plan, wake=server.wake)
+            link = LoginLink(clock, who=getpass.getuser())
+            app = make_app(
+                environment,
+                ledger,
+                clock,
+                token,
+                begin=begin_by_request(environment, ledger, clock),
+                meter=meter,
+                alerts=alert_plan(found.alerts),
+                wake=server.wake,
+                project=found.name,
+                link=link,
+            )
             listener = Listener(app, port=port)
             meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
             try:
                 server.listens_at(listener.url)
                 listener.start()
-                _greet(lines, environment, listener.url, made, leads=leads)
+                _greet(lines, environment, listener.url, made, link, leads=leads)
                 _Running(server, lines, ledger, stop_flows=stop_flows).watch()
             finally:
                 listener.stop()
@@ -132,11 +144,14 @@ def _sampler(meter: Meter, history: MetricHistory, project: Project, tell: Calla
     )
 
 
-def _greet(lines: _Lines, environment: Environment, url: str, made: str | None, *, leads: bool) -> None:
+def _greet(
+    lines: _Lines, environment: Environment, url: str, made: str | None, link: LoginLink, *, leads: bool
+) -> None:
     option = "" if environment.name == "dev" else f" --env {environment.name}"
     lines.show(f"server of {environment.name} at {url}, process {os.getpid()}")
     if made is not None:
         lines.show(f"token (shown once, only its hash is kept): {made}")
+    lines.show(f"page (opens once, within 15 minutes): {url}/#token={link.token}")
     if not leads:
         other = read_server(environment.folder)
         lines.show(f"waits: another server leads{'' if other is None else f' ({other})'}; takes over when that ends")

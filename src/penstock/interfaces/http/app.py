@@ -25,14 +25,25 @@ from penstock.control import (
     member_values,
 )
 from penstock.errors import ConfigError, DefinitionError, FlowBusy, LedgerError, PenstockError, QueryError
+from penstock.interfaces.http.access import PAGES
 from penstock.interfaces.http.alerts import alert_routes
 from penstock.interfaces.http.bodies import Ask, ScheduleAsk, StartAsk
+from penstock.interfaces.http.dashboards import dashboard_routes
 from penstock.interfaces.http.deployments import Begin, deployment_routes
+from penstock.interfaces.http.facts import glance_routes, overview_of_all
 from penstock.interfaces.http.guard import Guard
+from penstock.interfaces.http.keys import Keys
+from penstock.interfaces.http.letters import letter_routes
 from penstock.interfaces.http.logs import log_routes
 from penstock.interfaces.http.metrics import metric_routes
 from penstock.interfaces.http.missing import NotThere, known_flow
+from penstock.interfaces.http.recent import RecentEpochs
+from penstock.interfaces.http.rows import row_routes
+from penstock.interfaces.http.session import session_routes
+from penstock.interfaces.http.sessions import LoginLink
+from penstock.interfaces.http.stream import stream_routes
 from penstock.interfaces.http.tokens import TokenHash
+from penstock.interfaces.web import page_routes
 from penstock.ledger import Desired, Ledger
 
 __all__ = ["make_app"]
@@ -51,24 +62,37 @@ def make_app(
     meter: Meter | None = None,
     alerts: AlertPlan | None = None,
     wake: Callable[[], None] = lambda: None,
+    project: str = "",
+    link: LoginLink | None = None,
 ) -> ASGIApp:
     """The application of one environment's server.
 
     `begin`: begins handovers. `meter`: measures the flows, with a store of what was. `alerts`: what is looked at.
-    `wake`: called after a wish, so that it is looked at at once.
+    `wake`: called after a wish, so that it is looked at at once. `project`: its name. `link`: what opens
+    the page without a token.
     """
     app = FastAPI(title="Penstock", description=_DESCRIPTION, version="1", docs_url=None, redoc_url=None)
     app.add_exception_handler(PenstockError, _failed)
     app.add_exception_handler(RequestValidationError, _misread)
+    keys = Keys(token, environment.folder, clock, link=link)
+    recent = RecentEpochs(ledger, clock)
+    overview = overview_of_all(environment, ledger, clock, recent)
+    session_routes(app, environment, project, keys)
     _fact_routes(app, environment, ledger, clock)
     measured = meter or Meter(ledger, environment, clock)
     metric_routes(app, measured)
     alert_routes(app, ledger, clock, alerts or AlertPlan(), measured)
+    glance_routes(app, environment, ledger, clock, overview, recent)
+    stream_routes(app, ledger, clock, overview)
     _flow_routes(app, environment, ledger, clock)
     _wish_routes(app, environment, ledger, clock, wake)
     log_routes(app, environment, clock)
     deployment_routes(app, environment, ledger, clock, begin=begin, wake=wake)
-    return Guard(app, token)
+    letter_routes(app, environment, ledger, clock, wake)
+    row_routes(app, environment, ledger, clock)
+    dashboard_routes(app, environment, ledger, clock)
+    page_routes(app, PAGES)
+    return Guard(app, keys)
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:
@@ -130,7 +154,7 @@ def _flow_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: 
 
     @app.get("/v1/flows/{flow}/epochs", tags=["facts"])
     def epochs(flow: str, first: int = 0, last: int | None = None, limit: int = 100) -> dict[str, Any]:
-        """The newest epochs of a range, in their order."""
+        """The newest epochs of a range, in their order. The page before them ends with the first of them - 1."""
         known(flow)
         found = ledger.epochs(flow, first=first, last=last, limit=_limited(limit), newest=True)
         return {"epochs": [asdict(record) for record in found]}

@@ -34,6 +34,7 @@ def deployment_routes(
 ) -> None:
     """Add the routes."""
     operations = ledger.operations
+    _undo_route(app, environment, ledger, clock)
 
     def known(deployment: str) -> Deployment:
         found = operations.deployment(deployment)
@@ -89,6 +90,15 @@ def deployment_routes(
         operations.note(Event("rollback-asked", found.flow, {"deployment": found.id, **asked}, answer.who))
         wake()
         return {"deployment": _values(known(found.id))}
+
+
+def _undo_route(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock) -> None:
+    @app.get("/v1/flows/{flow}/undo", tags=["deployments"])
+    def undo_preview(flow: str, to: str, version: str | None = None) -> dict[str, Any]:
+        """What an undo to an epoch, a time or a version would take back and run again; nothing is changed."""
+        known_flow(flow, environment, ledger, clock)
+        preview = Asker(ledger, environment, clock).preview_undo(flow, to, version=version)
+        return {"undo": preview.as_json()}
 
 
 def _values(deployment: Deployment) -> dict[str, Any]:

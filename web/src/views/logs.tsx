@@ -1,0 +1,229 @@
+// Logs: the filter language or SQL, a histogram by severity, a list of any length, and a tail that stays smooth.
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { get, has, Refused } from "../api";
+import { count } from "../format";
+import type { LogEntry, SqlResult } from "../model";
+import { interval, rangeName } from "../range";
+import { note, place } from "../route";
+import { mayAct } from "../session";
+import { Histogram, type Bucket } from "../ui/histogram";
+import { Button, Empty, Missing, Trouble, useAsked } from "../ui/parts";
+import { VirtualList } from "../ui/virtual";
+import { around as between } from "./counts";
+import { RangeSwitch } from "./flow";
+import { SqlTable } from "./panel";
+
+const PAGE = 500;
+const KEPT = 20_000;
+const SQL_FIRST = "select timestamp, severity, flow, step, message from logs order by timestamp desc limit 200";
+
+export function Logs() {
+  const query = place.value.query;
+  const [language, setLanguage] = useState(query.get("sql") ? "sql" : "filter");
+  const [text, setText] = useState(query.get("sql") ?? query.get("filter") ?? "");
+  const [asked, setAsked] = useState(text);
+  const submit = (event: Event) => {
+    event.preventDefault();
+    setAsked(text);
+    note(language === "sql" ? { sql: text, filter: "" } : { filter: text, sql: "" });
+  };
+  const turnTo = (next: string) => {
+    setLanguage(next);
+    const first = next === "sql" ? SQL_FIRST : "";
+    setText(first);
+    setAsked(next === "sql" ? "" : first);
+  };
+  return (
+    <div class="logs">
+      <div class="title">
+        <div>
+          <h1>Logs</h1>
+        </div>
+        <RangeSwitch />
+      </div>
+      <form class="ask" onSubmit={submit}>
+        <div class="ranges" role="radiogroup" aria-label="Language">
+          {["filter", "sql"].map((one) => (
+            <button key={one} type="button" role="radio" aria-checked={language === one} onClick={() => turnTo(one)}>
+              {one === "sql" ? "SQL" : "Filter"}
+            </button>
+          ))}
+        </div>
+        <textarea
+          aria-label={language === "sql" ? "Query" : "Filter"}
+          rows={language === "sql" ? 3 : 1}
+          spellcheck={false}
+          value={text}
+          placeholder={language === "sql" ? SQL_FIRST : 'severity>=ERROR AND resource.labels.flow="revenue" AND "timed out"'}
+          onInput={(event) => setText(event.currentTarget.value)}
+          onKeyDown={(event) => {
+            if (event.key === "Enter" && !event.shiftKey && (language === "filter" || event.ctrlKey || event.metaKey)) submit(event);
+          }}
+        />
+        <Button type="submit" kind="main">
+          Ask
+        </Button>
+      </form>
+      {language === "sql" ? asked ? <Queried query={asked} /> : <Empty>DuckDB SQL over all tables of the environment. Ctrl-Enter asks.</Empty> : <Filtered filter={asked} />}
+    </div>
+  );
+}
+
+function Queried({ query }: { query: string }) {
+  const found = useAsked(() => get<SqlResult>("/v1/sql", { query, limit: 2000 }), [query]);
+  if (!mayAct.value) return <Empty>Queries show rows: they are for operators.</Empty>;
+  if (found.error !== null) return <Trouble error={found.error} />;
+  return found.value ? <SqlTable result={found.value} /> : <p class="loading">…</p>;
+}
+
+function Filtered({ filter }: { filter: string }) {
+  const [live, setLive] = useState(false);
+  const span = useMemo(interval, [rangeName.value, filter]);
+  const around = { filter, ...between(span.start, span.end) };
+  const buckets = useAsked(() => get<{ buckets: Bucket[] }>("/v1/logs/histogram", { ...around, buckets: 80 }), [filter, rangeName.value]);
+  if (!has("/v1/logs")) return <Missing what="The log" />;
+  return (
+    <>
+      {buckets.value && <Histogram buckets={buckets.value.buckets} start={span.start} end={span.end} />}
+      <div class="card flush">
+        <div class="listhead">
+          <Button kind={live ? "main" : "plain"} aria-pressed={live} onClick={() => setLive(!live)}>
+            {live ? "Stop following" : "Follow"}
+          </Button>
+        </div>
+        {live ? <Tail filter={filter} /> : <Found around={around} />}
+      </div>
+    </>
+  );
+}
+
+function Found({ around }: { around: { filter: string; since_us: number; until_us: number } }) {
+  const [entries, setEntries] = useState<LogEntry[]>([]);
+  const [next, setNext] = useState<string | null>("");
+  const [error, setError] = useState<unknown>(null);
+  const turn = useRef(0);
+  const busy = useRef(false);
+  const key = JSON.stringify(around);
+  const more = async (before: string | null, mine: number) => {
+    if (busy.current || before === null) return;
+    busy.current = true;
+    try {
+      const found = await get<{ entries: LogEntry[]; next: string | null }>("/v1/logs", { ...around, limit: PAGE, before });
+      if (mine === turn.current) {
+        setEntries((old) => (before ? [...old, ...found.entries] : found.entries));
+        setNext(found.next ?? null);
+        setError(null);
+      }
+    } catch (problem) {
+      if (mine === turn.current) setError(problem);
+    }
+    busy.current = false;
+  };
+  useEffect(() => {
+    turn.current++;
+    busy.current = false;
+    setEntries([]);
+    setNext("");
+    void more("", turn.current);
+  }, [key]);
+  if (error !== null) return error instanceof Refused && error.isMissing ? <Missing what="The log" /> : <Trouble error={error} />;
+  if (!entries.length) return <Empty>{next === "" ? "…" : "No line is like that in this time."}</Empty>;
+  return <Lines entries={entries} atEnd={() => void more(next, turn.current)} />;
+}
+
+/** New lines come in bunches; they are painted once a frame, however many there are. */
+function Tail({ filter }: { filter: string }) {
+  const [entries, setEntries] = useState<LogEntry[]>([]);
+  const [seen, setSeen] = useState(0);
+  const [lost, setLost] = useState(false);
+  const waiting = useRef<LogEntry[]>([]);
+  const [paused, setPaused] = useState(false);
+  useEffect(() => {
+    const source = new EventSource(`/v1/logs/tail?${new URLSearchParams({ filter })}`);
+    source.onopen = () => setLost(false);
+    source.onerror = () => setLost(true);
+    const take = (message: MessageEvent<string>) => {
+      const told = JSON.parse(message.data) as LogEntry | LogEntry[] | { entries: LogEntry[] };
+      waiting.current.push(...(Array.isArray(told) ? told : "entries" in told ? told.entries : [told]));
+      if (waiting.current.length > KEPT) waiting.current.splice(0, waiting.current.length - KEPT);
+    };
+    source.onmessage = take;
+    source.addEventListener("entries", take as EventListener);
+    return () => source.close();
+  }, [filter]);
+  useEffect(() => {
+    if (paused) return;
+    const timer = setInterval(() => {
+      if (!waiting.current.length) return;
+      const fresh = waiting.current.reverse();
+      waiting.current = [];
+      setSeen((number) => number + fresh.length);
+      setEntries((old) => [...fresh, ...old].slice(0, KEPT));
+    }, 150);
+    return () => clearInterval(timer);
+  }, [paused]);
+  return (
+    <>
+      <p class="listhead quiet" role="status">
+        {lost ? "The connection is away; it comes back by itself." : `${count(seen)} lines since you follow.`}
+        <Button kind="quiet" onClick={() => setPaused(!paused)}>
+          {paused ? "Go on" : "Hold still"}
+        </Button>
+      </p>
+      <Lines entries={entries} pinned={!paused} />
+    </>
+  );
+}
+
+function Lines({ entries, atEnd, pinned }: { entries: LogEntry[]; atEnd?: () => void; pinned?: boolean }) {
+  const [open, setOpen] = useState<LogEntry | null>(null);
+  return (
+    <>
+      <VirtualList
+        label="Log"
+        items={entries}
+        height={26}
+        keyOf={(one) => one.insert_id}
+        atEnd={atEnd}
+        pinned={pinned}
+        line={(one) => (
+          <button type="button" class={`logline ${one.severity.toLowerCase()}`} onClick={() => setOpen(one === open ? null : one)}>
+            <time>{one.timestamp.slice(5, 23).replace("T", " ")}</time>
+            <b>{one.severity}</b>
+            <span class="quiet">
+              {one.flow}
+              {one.step ? `/${one.step}` : ""}
+            </span>
+            <span class="message">{one.message}</span>
+          </button>
+        )}
+      />
+      {open && (
+        <div class="entry" role="region" aria-label="Log entry">
+          <header>
+            <b>{open.timestamp}</b>
+            <Button kind="quiet" onClick={() => setOpen(null)}>
+              Close
+            </Button>
+          </header>
+          <pre class="code" tabIndex={0}>
+            {open.message}
+          </pre>
+          <p class="facts">
+            {open.flow && <a href={`/flows/${encodeURIComponent(open.flow)}`}>{open.flow}</a>}
+            {open.step && <span>step {open.step}</span>}
+            {open.version && <span>version {open.version}</span>}
+            {open.epoch !== null && open.epoch !== undefined && <a href={`/ledger/${encodeURIComponent(open.flow)}/${open.epoch}`}>epoch {count(open.epoch)}</a>}
+            {open.worker && <span>process {open.worker}</span>}
+          </p>
+          {open.attrs !== null && open.attrs !== undefined && (
+            <pre class="code" tabIndex={0}>
+              {typeof open.attrs === "string" ? open.attrs : JSON.stringify(open.attrs, null, 1)}
+            </pre>
+          )}
+        </div>
+      )}
+    </>
+  );
+}
