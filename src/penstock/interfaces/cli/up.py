@@ -88,7 +88,7 @@ def command(
     """
     found, environment = environment_of(project, env)
     clock = SystemClock()
-    with opened_ledger(environment, clock) as ledger, opened_history(environment) as history:
+    with opened_ledger(environment, clock) as ledger, opened_history(environment, anew=typer.echo) as history:
         token, made = kept_token(environment.folder, given=os.environ.get(_TOKEN), renew=new_token)
         lines = _Lines(clock)
         meter = Meter(ledger, environment, clock, history=history, policy=found.metrics)
