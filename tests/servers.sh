@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests start is installed: Debian's postgresql, nats-server, prometheus, alertmanager, chromium.
+# Makes sure that the servers that the tests start are installed: Debian's postgresql, nats-server, prometheus (and its
+# promtool), prometheus-alertmanager and chromium.
 # Installs what is missing as root; says what to install as anybody else. Starts nothing.
 set -euo pipefail
 

@@ -274,13 +274,13 @@ export interface Table {
 export interface Alert {
   id: string;
   rule: string;
-  state: "pending" | "firing" | "resolved";
-  severity: "page" | "ticket" | "info";
+  severity: string;
   labels: Record<string, string>;
-  text: string;
-  quiet: string;
-  samples: string[];
+  state: "pending" | "firing" | "resolved";
   since_us: number;
-  fired_us: number | null;
-  resolved_us: number | null;
+  samples: string[];
+  /** What is wrong, in a sentence. */
+  text: string;
+  /** Why nobody is told; empty where somebody is. */
+  quiet: string;
 }

@@ -18,8 +18,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from penstock.control.databases import literal, quoted
-from penstock.control.log_catching import log_folder
+from penstock.control.databases import quoted
 from penstock.control.project import Environment
 from penstock.control.readers import READERS, Shelf
 from penstock.control.sql_views import LEDGER_VIEWS, VIEWS
@@ -46,10 +45,8 @@ class QueryResult:
 class SqlSession:
     """A session; use it in a `with`. It may be asked several queries, tables stay as they were first seen."""
 
-    def __init__(self, environment: Environment, *, outside: bool = True) -> None:
-        """`outside`: whether a query may read other files of this machine than those of the tables that it names."""
+    def __init__(self, environment: Environment) -> None:
         self.environment = environment
-        self._outside = outside
         self.tables: Mapping[str, TableFacts] = {table.name: table for table in environment_tables(environment)}
         self._opened: set[str] = set()
         self._scratch = tempfile.TemporaryDirectory(prefix="penstock-sql-")
@@ -84,8 +81,7 @@ class SqlSession:
         where a table can't be reached.
         """
         statement = self._statement(text)
-        self._open_named_in(text)
-        self._close_to_the_outside()
+        self.open_named_in(text)
         try:
             relation = self._connection.sql(statement, params=list(parameters) or None)
             reader = relation.to_arrow_reader(BATCH_ROWS)
@@ -113,6 +109,16 @@ class SqlSession:
                     break
         return found.schema, rows
 
+    def enclose(self) -> None:
+        """Let queries reach the environment's own tables and logs, and no other file of the machine."""
+        folders = [self.environment.folder / "logs", self.environment.folder / "tables"]
+        places = [self.environment.root / table.place for table in self.tables.values() if table.kind in READERS]
+        reached = [f"{path}/" for path in folders] + [str(path) for path in places] + [f"{path}/" for path in places]
+        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in [*reached, self._scratch.name + "/"])
+        self._connection.execute(f"set allowed_directories = [{listed}]")
+        self._connection.execute("set enable_external_access = false")
+        self._connection.execute("set lock_configuration = true")
+
     def row_count(self, name: str) -> int:
         """How many rows a table has. Raises as `query`."""
         found = self.query(f"select count(*) as n from {quoted(name)}")  # noqa: S608 - quoted
@@ -134,21 +140,8 @@ class SqlSession:
             )
         return statements[0]
 
-    def _close_to_the_outside(self) -> None:
-        """From here on only the folders of tables can be read; no table is opened after it."""
-        if self._outside:
-            return
-        paths = [
-            self.environment.root / str(one.options["path"]) for one in self.tables.values() if "path" in one.options
-        ]
-        logs = log_folder(self.environment)
-        folders = sorted({*(f"{path}/" for path in paths), *map(str, paths), f"{logs}/", f"{self._scratch.name}/"})
-        self._connection.execute(f"set allowed_directories = [{', '.join(map(literal, folders))}]")
-        self._connection.execute("set enable_external_access = false")
-        self._connection.execute("set lock_configuration = true")
-        self._outside = True
-
-    def _open_named_in(self, text: str) -> None:
+    def open_named_in(self, text: str) -> None:
+        """Open the tables and views that a query names; `query` does so itself."""
         lower = text.lower()
         everything = bool(_ALL_TABLES.search(text))
         for name in self.names:

@@ -1,5 +1,6 @@
 // The graph of a flow: the server placed the boxes once; here they are drawn, and say how busy each is.
 
+import { useEffect, useRef, useState } from "preact/hooks";
 import { memo } from "./memo";
 import type { Graph, Step } from "../model";
 import { rate } from "../format";
@@ -26,10 +27,29 @@ export function FlowGraph({ graph, figures, chosen, choose }: Props) {
   const width = graph.width + 2 * MARGIN;
   const height = (graph.layers - 1) * LAYER + BOX + 2 * MARGIN;
   const at = new Map(graph.steps.map((step) => [step.name, step]));
-  const large = graph.steps.length > 60;
+  const large = width > 700;
+  const box = useRef<HTMLDivElement>(null);
+  const [scale, setScale] = useState(large ? 0.6 : 1);
+  // A wide graph begins where its first sources are, not in an empty corner.
+  useEffect(() => {
+    const first = graph.steps.find((step) => step.layer === 0);
+    if (box.current && first) box.current.scrollLeft = (first.x + MARGIN) * scale - box.current.clientWidth / 2;
+  }, [graph, scale]);
+  const size = large ? { width: `${width * scale}px` } : { minWidth: `${width * 0.7}px` };
   return (
-    <div class={`graph ${large ? "large" : ""}`} tabIndex={0} role="group" aria-label={`Graph of ${graph.steps.length} steps`}>
-      <svg viewBox={`0 0 ${width} ${height}`} width={width} style={{ minWidth: `${large ? width : width * 0.7}px` }}>
+    <>
+    {large && (
+      <div class="zoom" role="group" aria-label="Size of the graph">
+        <button type="button" aria-label="Smaller" onClick={() => setScale(Math.max(0.15, scale / 1.4))}>
+          −
+        </button>
+        <button type="button" aria-label="Larger" onClick={() => setScale(Math.min(1.4, scale * 1.4))}>
+          +
+        </button>
+      </div>
+    )}
+    <div ref={box} class={`graph ${large ? "large" : ""}`} tabIndex={0} role="group" aria-label={`Graph of ${graph.steps.length} steps`}>
+      <svg viewBox={`0 0 ${width} ${height}`} {...(large ? {} : { width })} style={size}>
         <g class="edges">
           {graph.edges.map((edge) => (
             <path key={`${edge.from}\n${edge.to}`} d={way(edge, at)} />
@@ -40,6 +60,7 @@ export function FlowGraph({ graph, figures, chosen, choose }: Props) {
         ))}
       </svg>
     </div>
+    </>
   );
 }
 

@@ -1,84 +1,101 @@
 // Alerts: what fires, since when, and silence for as long as somebody works on it.
 
-import { get, wish } from "../api";
+import { get, path, wish } from "../api";
 import { beat } from "../live";
 import type { Alert } from "../model";
 import { mayAct } from "../session";
 import { confirm } from "../ui/dialog";
-import { Ago, Button, Card, Empty, Pill, useAsked, useTick } from "../ui/parts";
-import type { Tone } from "../words";
+import { Ago, Button, Card, Empty, Pill, Time, useAsked, useTick } from "../ui/parts";
 import { sentences } from "./actions";
 import { orMissing } from "./flow";
 
-const FIRES = "M8 3v6.5M8 12.6v.1";
-const OVER = "M3 8.5 6.5 12 13 4.5";
+const TONES = { firing: "bad", pending: "warn", resolved: "good" } as const;
 
 export function Alerts() {
   const turn = useTick(10_000);
   const found = useAsked(() => get<{ alerts: Alert[] }>("/v1/alerts", { every: true }), [turn, beat.value]);
-  const all = (found.value?.alerts ?? []).filter((one) => one.rule !== "Watchdog");
-  const firing = all.filter((one) => one.state === "firing");
-  const others = all.filter((one) => one.state !== "firing");
+  const all = found.value?.alerts ?? [];
   return (
     <div>
       <div class="title">
         <div>
           <h1>Alerts</h1>
-          <p class="lead">{found.value ? `${firing.length} firing.` : "What is wrong, since when, and who was told."}</p>
+          <p class="lead">{found.value ? `${all.filter((one) => one.state === "firing").length} firing, ${all.length} known.` : "What is wrong, since when, and who was told."}</p>
         </div>
       </div>
       <Card title="Now">
         {found.error !== null && !found.value && orMissing(found.error, "Alerting")}
-        {found.value && firing.length === 0 && <Empty>Nothing is wrong that a rule knows of.</Empty>}
-        {firing.map((one) => (
-          <Line key={one.id} one={one} />
+        {found.value && all.length === 0 && <Empty>Nothing is wrong that a rule knows of.</Empty>}
+        {all.map((one) => (
+          <article class="alert" key={one.id}>
+            <Pill tone={TONES[one.state]} sign={one.state === "firing" ? "M8 3v6.5M8 12.6v.1" : "M3 8.5 6.5 12 13 4.5"}>
+              {one.state}
+            </Pill>
+            <span>
+              <strong>{one.rule}</strong> {one.labels["flow"] && <a href={`/flows/${encodeURIComponent(one.labels["flow"])}`}>{one.labels["flow"]}</a>} <span class="quiet">{one.severity}</span>
+              <p>{one.text}</p>
+              {one.quiet && <p class="quiet">Nobody is told: {one.quiet}.</p>}
+              {one.samples.map((line) => (
+                <code key={line} class="sample">
+                  {line}
+                </code>
+              ))}
+            </span>
+            <Ago us={one.since_us} />
+            {mayAct.value && one.state === "firing" && !one.quiet && <Button onClick={() => confirm(silence(one))}>Silence…</Button>}
+          </article>
         ))}
       </Card>
-      {others.length > 0 && (
-        <Card title="Waiting, or over within a day">
-          {others.map((one) => (
-            <Line key={one.id} one={one} />
-          ))}
-        </Card>
-      )}
+      <Silences turn={turn} />
     </div>
   );
 }
 
-function Line({ one }: { one: Alert }) {
-  const flow = one.labels.flow;
-  return (
-    <article class="alert">
-      <Pill tone={tone(one)} sign={one.state === "resolved" ? OVER : FIRES}>
-        {one.state === "firing" ? one.severity : one.state === "resolved" ? "over" : "waits"}
-      </Pill>
-      <span>
-        <strong>{one.rule}</strong> {flow && <a href={`/flows/${encodeURIComponent(flow)}`}>{flow}</a>}
-        <p>{one.text}</p>
-        {one.quiet && <p class="quiet">{one.quiet}</p>}
-        {one.samples.map((line) => (
-          <code key={line}>{line}</code>
-        ))}
-      </span>
-      <Ago us={one.resolved_us ?? one.fired_us ?? one.since_us} />
-      {mayAct.value && flow && one.state === "firing" && !one.quiet && <Button onClick={() => confirm(silence(one, flow))}>Silence…</Button>}
-    </article>
-  );
-}
-
-function tone(one: Alert): Tone {
-  if (one.quiet) return "idle";
-  if (one.state !== "firing") return one.state === "pending" ? "warn" : "good";
-  return one.severity === "page" ? "bad" : "warn";
-}
-
-function silence(one: Alert, flow: string) {
+function silence(one: Alert) {
+  const matchers = [`rule="${one.rule}"`, ...Object.entries(one.labels).map(([name, value]) => `${name}="${value.replaceAll('"', '\\"')}"`)].join(", ");
   return {
-    title: `Silence ${one.rule} of ${flow}?`,
+    title: `Silence ${one.rule}${one.labels["flow"] ? ` of ${one.labels["flow"]}` : ""}?`,
     happens: sentences(["For one hour nobody is told of it. It goes on being looked at, and is shown here."]),
     verb: "Silence",
     why: "wanted" as const,
     done: "Silenced for an hour",
-    act: (why: string) => wish("/v1/silences", { matchers: `rule=${JSON.stringify(one.rule)}, flow=${JSON.stringify(flow)}`, for: "1h", why }),
+    act: (why: string) => wish("/v1/silences", { matchers, for: "1h", why }),
   };
+}
+
+function Silences({ turn }: { turn: number }) {
+  const found = useAsked(() => get<{ silences: { id: string; matchers: string; until_us: number; who: string; why: string }[] }>("/v1/silences"), [turn, beat.value]);
+  if (!found.value?.silences.length) return null;
+  return (
+    <Card title="Silences">
+      {found.value.silences.map((one) => (
+        <article class="alert" key={one.id}>
+          <span>
+            <code>{one.matchers}</code>
+          </span>
+          <span>
+            {one.who}: {one.why}
+          </span>
+          <span class="quiet">
+            until <Time us={one.until_us} />
+          </span>
+          {mayAct.value && (
+            <Button
+              onClick={() =>
+                confirm({
+                  title: "End this silence?",
+                  happens: sentences(["Alerts that match it are told again from now on."]),
+                  verb: "End it",
+                  done: "The silence is over",
+                  act: () => wish(path("/v1/silences/{id}/end", { id: one.id })),
+                })
+              }
+            >
+              End…
+            </Button>
+          )}
+        </article>
+      ))}
+    </Card>
+  );
 }

@@ -7,6 +7,7 @@ import type { Flow, History, SeriesAnswer, Step } from "../model";
 import { interval, marked, rangeName, rangeSeconds } from "../range";
 import { Chart, VersionLane, type Line } from "../ui/chart";
 import { Card, Trouble, useAsked, useTick } from "../ui/parts";
+import { metricNames } from "./counts";
 import { orMissing } from "./flow";
 
 interface Props {
@@ -126,16 +127,25 @@ interface MetricProps {
 export function MetricChart({ title, metric, how, flow, format, turn, height }: MetricProps) {
   const { start, end } = interval();
   const step_s = Math.max(10, Math.ceil((end - start) / 300 / 10) * 10);
-  const found = useAsked(
-    () => get<SeriesAnswer>("/v1/metrics/series", { name: metric, flow, start_us: Math.round(start * 1e6), end_us: Math.round(end * 1e6), step: `${step_s}s`, function: how }),
-    [metric, how, flow, turn, rangeName.value, marked.value],
-  );
+  const found = useAsked(async () => {
+    const known = await metricNames();
+    if (!known.has(metric)) return { times_us: [], series: [] };
+    const span = { start_us: Math.round(start * 1e6), end_us: Math.round(end * 1e6), step: `${step_s}s` };
+    return get<SeriesAnswer>("/v1/metrics/series", { name: metric, flow, function: how, ...span });
+  }, [metric, how, flow, turn, rangeName.value, marked.value]);
   const drawn = useMemo(() => (found.value ? drawnOf(found.value) : null), [found.value]);
   if (found.error !== null && !drawn)
     return (
       <figure class="chart">
         <figcaption>{title}</figcaption>
         {orMissing(found.error, "The history of metrics")}
+      </figure>
+    );
+  if (drawn && !drawn.lines.length)
+    return (
+      <figure class="chart">
+        <figcaption>{title}</figcaption>
+        <p class="empty">No sample of {metric} is kept{flow ? ` of ${flow}` : ""} yet.</p>
       </figure>
     );
   return drawn ? <Chart title={title} times={drawn.times} lines={drawn.lines} format={format} from={start} to={end} height={height} /> : <figure class="chart" />;

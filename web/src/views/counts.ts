@@ -19,8 +19,8 @@ export async function firingByFlow(): Promise<Map<string, number>> {
   const found = await get<{ alerts: Alert[] }>("/v1/alerts");
   const counts = new Map<string, number>();
   for (const one of found.alerts) {
-    const flow = one.labels.flow;
-    if (flow) counts.set(flow, (counts.get(flow) ?? 0) + 1);
+    const flow = one.labels["flow"] ?? "";
+    counts.set(flow, (counts.get(flow) ?? 0) + 1);
   }
   return counts;
 }
@@ -33,4 +33,15 @@ export async function errorsOf(flow: string, start: number, end: number, limit =
 /** A span of time as the server takes it. */
 export function around(start: number, end: number): { since_us: number; until_us: number } {
   return { since_us: Math.round(start * 1e6), until_us: Math.round(end * 1e6) };
+}
+
+let names: { asked_ms: number; found: Promise<Set<string>> } | null = null;
+
+/** The metrics of which the server keeps samples; asked again after a while. */
+export function metricNames(): Promise<Set<string>> {
+  if (!names || Date.now() - names.asked_ms > 15_000) {
+    const found = get<{ names: { name: string }[] }>("/v1/metrics/names").then((answer) => new Set(answer.names.map((one) => one.name)));
+    names = { asked_ms: Date.now(), found };
+  }
+  return names.found;
 }

@@ -58,7 +58,7 @@ function sign(text: string): string {
 
 export function LogLines({ entries }: { entries: LogEntry[] }) {
   return (
-    <ol class="loglines">
+    <ol class="loglines" tabIndex={0} aria-label="Lines of the log">
       {entries.map((one) => (
         <li key={one.insert_id} class={one.severity.toLowerCase()}>
           <time>{one.timestamp.slice(11, 23)}</time> <b>{one.severity}</b> <span class="quiet">{one.step}</span> {one.message}

@@ -13,7 +13,7 @@ export function Events({ flow }: { flow: string }) {
     <Card id="events" title="Who did what">
       {found.error !== null && <Trouble error={found.error} />}
       {found.value?.events.length === 0 && <Empty>Nothing yet.</Empty>}
-      <ol class="events">
+      <ol class="events" tabIndex={0} aria-label={`Events of ${flow}`}>
         {found.value?.events.map((one) => (
           <li key={one.id}>
             <Time us={one.at_us} />

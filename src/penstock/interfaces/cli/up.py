@@ -122,13 +122,19 @@ def command(
             )
             listener = Listener(app, port=port)
             meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
-            try:
-                server.listens_at(listener.url)
-                listener.start()
-                _greet(lines, environment, listener.url, made, link, leads=leads)
-                _Running(server, lines, ledger, stop_flows=stop_flows).watch()
-            finally:
-                listener.stop()
+            greeting = partial(_greet, lines, environment, listener.url, made, link, leads=leads)
+            _serve(server, listener, greeting, _Running(server, lines, ledger, stop_flows=stop_flows))
+
+
+def _serve(server: Server, listener: Listener, greet: Callable[[], None], running: _Running) -> None:
+    """Listen, greet, and wait for the end."""
+    try:
+        server.listens_at(listener.url)
+        listener.start()
+        greet()
+        running.watch()
+    finally:
+        listener.stop()
 
 
 def _sampler(meter: Meter, history: MetricHistory, project: Project, tell: Callable[[str], None]) -> Sampler:

@@ -80,7 +80,7 @@ _ROWS_SEEN = (
     "/v1/flows/{flow}/dead-letters",
     "/v1/flows/{flow}/undo",
     "/v1/logs",
-    "/v1/logs/{what}",
+    *(f"/v1/logs/{what}" for what in ("context", "counts", "histogram", "metrics", "signatures", "sql", "tail")),
     "/v1/logs/metrics/{metric}",
     "/v1/sql",
     "/v1/tables",

@@ -68,8 +68,8 @@ def make_app(
     """The application of one environment's server.
 
     `begin`: begins handovers. `meter`: measures the flows, with a store of what was. `alerts`: what is looked at.
-    `wake`: called after a wish, so that it is looked at at once. `project`: its name. `link`: what opens
-    the page without a token.
+    `wake`: called after a wish, so that it is looked at at once.
+    `project`: its name. `link`: what the printed link opens.
     """
     app = FastAPI(title="Penstock", description=_DESCRIPTION, version="1", docs_url=None, redoc_url=None)
     app.add_exception_handler(PenstockError, _failed)
@@ -79,18 +79,18 @@ def make_app(
     overview = overview_of_all(environment, ledger, clock, recent)
     session_routes(app, environment, project, keys)
     _fact_routes(app, environment, ledger, clock)
+    glance_routes(app, environment, ledger, clock, overview, recent)
+    stream_routes(app, ledger, clock, overview)
     measured = meter or Meter(ledger, environment, clock)
     metric_routes(app, measured)
     alert_routes(app, ledger, clock, alerts or AlertPlan(), measured)
-    glance_routes(app, environment, ledger, clock, overview, recent)
-    stream_routes(app, ledger, clock, overview)
     _flow_routes(app, environment, ledger, clock)
     _wish_routes(app, environment, ledger, clock, wake)
     log_routes(app, environment, clock)
     deployment_routes(app, environment, ledger, clock, begin=begin, wake=wake)
     letter_routes(app, environment, ledger, clock, wake)
     row_routes(app, environment, ledger, clock)
-    dashboard_routes(app, environment, ledger, clock)
+    dashboard_routes(app, ledger)
     page_routes(app, PAGES)
     return Guard(app, keys)
 

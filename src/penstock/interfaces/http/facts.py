@@ -14,7 +14,7 @@ from penstock.clock import Clock
 from penstock.control import Environment, FlowStatus, flow_statuses
 from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.interfaces.http.recent import SLICES, RecentEpochs
-from penstock.ledger import LAST_TIME_US, Ledger
+from penstock.ledger import Ledger
 
 __all__ = ["Overview", "glance_routes", "overview_of_all"]
 
@@ -94,26 +94,18 @@ def _overview_of(status: FlowStatus, ledger: Ledger, recent: RecentEpochs | None
     """A flow in the overview, as plain JSON values."""
     manifest = _manifest_of(ledger, status.flow, status.version)
     leader = status.leader
-    freshness_us = manifest.get("freshness_us")
     return {
         **status.as_dict(now_us=now_us),
         "members": len(status.members),
         "standbys": sum(1 for one in status.members if one is not leader),
         "owner": manifest.get("owner") or "",
-        "objective_s": None if freshness_us is None else freshness_us / 1e6,
-        "freshness_s": _freshness_s(status, now_us),
+        "objective_s": status.objective_s,
+        "freshness_s": status.fresh_s(now_us),
         "dead_letters": ledger.count_dead_letters(status.flow),
         "backlog_rows": None if leader is None else leader.facts.get("backlog_rows"),
         "since_us": None if leader is None else leader.joined_us,
         **(_UNKNOWN if recent is None else recent.glance(status.flow)),
     }
-
-
-def _freshness_s(status: FlowStatus, now_us: int) -> float | None:
-    """How old the newest result is: by the watermark where it is a time, else by the last commit."""
-    watermark_us = status.watermark_us
-    newest_us = watermark_us if watermark_us is not None and watermark_us < LAST_TIME_US else status.committed_us
-    return None if newest_us is None else max(now_us - newest_us, 0) / 1e6
 
 
 def _manifest_of(ledger: Ledger, flow: str, version: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import StreamingResponse
 
 from penstock.clock import Clock
-from penstock.control import Environment, log_folder, project_for
+from penstock.control import Environment, SqlSession, log_folder, project_for
 from penstock.errors import ConfigError, did_you_mean
 from penstock.observe import (
     SEVERITIES,
@@ -60,6 +60,7 @@ def log_routes(app: FastAPI, environment: Environment, clock: Clock) -> None:
     _entry_routes(app, environment, clock)
     _summary_routes(app, environment, clock)
     _tail_route(app, environment, clock)
+    _sql_route(app, environment)
 
 
 def _entry_routes(app: FastAPI, environment: Environment, clock: Clock) -> None:
@@ -215,6 +216,28 @@ def _tail_route(app: FastAPI, environment: Environment, clock: Clock) -> None:
 
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)
+
+
+def _sql_route(app: FastAPI, environment: Environment) -> None:
+    @app.get("/v1/sql", tags=["logs"])
+    def sql(
+        query: Annotated[str, Query(min_length=1, max_length=20_000)],
+        limit: Annotated[int, Query(ge=1, le=_ROWS_MOST)] = 1_000,
+    ) -> dict[str, Any]:
+        """One statement of DuckDB that reads, over the environment's tables and the views `logs`, `epochs` and others.
+
+        `{"columns": [{"name", "type"}], "rows": [[values]], "truncated": bool}`. Times are RFC 3339. It reaches no file
+        but the environment's own.
+        """
+        with SqlSession(environment) as session:
+            session.open_named_in(query)
+            session.enclose()
+            schema, rows = session.rows(query, limit=limit + 1, limit_s=QUERY_S)
+        return {
+            "columns": [{"name": field.name, "type": str(field.type)} for field in schema],
+            "rows": [list(row) for row in rows[:limit]],
+            "truncated": len(rows) > limit,
+        }
 
 
 def _reader(environment: Environment, clock: Clock) -> LogReader:

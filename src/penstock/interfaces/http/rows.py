@@ -1,20 +1,17 @@
-"""Routes that show rows: a query over the environment's tables, and from a row of a table back to its input."""
+"""Routes from rows to where they came from: the tables there are, and from a row of one back to its input."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI
 from pydantic import Field
 
 from penstock.clock import Clock
 from penstock.control import (
     Environment,
-    SqlSession,
     environment_tables,
     input_of_epoch,
     trace_rows,
@@ -25,9 +22,6 @@ from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.ledger import Ledger
 
 __all__ = ["row_routes"]
-
-_ROWS_MOST = 10_000
-_LIMIT_S = 30.0
 
 
 class WhyAsk(Ask):
@@ -56,20 +50,6 @@ def row_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Cl
         names = ("name", "kind", "place", "key", "flow", "step")
         return {"tables": [{name: getattr(one, name) for name in names} for one in environment_tables(environment)]}
 
-    @app.get("/v1/sql", tags=["rows"])
-    def sql(
-        query: Annotated[str, Query(min_length=1, max_length=20_000)],
-        limit: Annotated[int, Query(ge=1, le=_ROWS_MOST)] = 1_000,
-    ) -> dict[str, Any]:
-        """The first rows of a query (DuckDB SQL) over tables and ledger, as lists in the order of `columns`."""
-        with SqlSession(environment, outside=False) as session:
-            schema, rows = session.rows(query, limit=limit + 1, limit_s=_LIMIT_S)
-        return {
-            "columns": [{"name": field.name, "type": str(field.type)} for field in schema],
-            "rows": [[_plain(value) for value in row] for row in rows[:limit]],
-            "truncated": len(rows) > limit,
-        }
-
     @app.post("/v1/why", tags=["rows"])
     def why(ask: WhyAsk) -> dict[str, Any]:
         """The rows of a table that read so, and which epoch wrote each, as far as the table tells."""
@@ -89,16 +69,3 @@ def row_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Cl
             raise NotThere(f"{ask.flow} has no epoch {ask.epoch:,}")
         match: Mapping[str, str] = ask.match
         return input_of_epoch(environment, ask.flow, found[0].version, ask.epoch, match, ask.limit, clock)
-
-
-def _plain(value: Any) -> Any:
-    """A value of a row as JSON has it: times as RFC 3339, None for what is no number, text for the rest."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
