@@ -91,7 +91,7 @@ def command(
     clock = SystemClock()
     with opened_ledger(environment, clock) as ledger, opened_history(environment, anew=typer.echo) as history:
         token, made = kept_token(environment.folder, given=os.environ.get(_TOKEN), renew=new_token)
-        lines = _Lines(clock)
+        lines, link = _Lines(clock), LoginLink(clock, who=getpass.getuser())
         meter = Meter(ledger, environment, clock, history=history, policy=found.metrics)
         sampler = _sampler(meter, history, found, partial(lines.tell, ""))
         alerts = alert_duty(found, environment, ledger, clock, history, LogAnswers(environment, clock), tell=lines.tell)
@@ -107,7 +107,6 @@ def command(
         )
         with closing(lines), closing(sampler), closing(alerts), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
-            link = LoginLink(clock, who=getpass.getuser())
             app = make_app(
                 environment,
                 ledger,
@@ -122,8 +121,8 @@ def command(
             )
             listener = Listener(app, port=port)
             meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
-            greeting = partial(_greet, lines, environment, listener.url, made, link, leads=leads)
-            _serve(server, listener, greeting, _Running(server, lines, ledger, stop_flows=stop_flows))
+            greet = partial(_greet, lines, environment, listener.url, made, link, leads=leads)
+            _serve(server, listener, greet, _Running(server, lines, ledger, stop_flows=stop_flows))
 
 
 def _serve(server: Server, listener: Listener, greet: Callable[[], None], running: _Running) -> None:
