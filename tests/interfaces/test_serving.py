@@ -80,7 +80,7 @@ def test_a_day_with_a_server(project: Path) -> None:
         assert running.end().code == 0
     with started(project, "up", "--port", "0", terminal=True) as again:
         again.wait_for_text("this server leads")
-        assert "token" not in again.seen
+        assert "token (shown once" not in again.seen
         assert said(project, "down", "--keep-flows").endswith("has ended; its flows go on\n")
 
 

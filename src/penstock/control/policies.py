@@ -29,6 +29,7 @@ __all__ = [
     "Extent",
     "MetricsPolicy",
     "MetricsTable",
+    "PushTable",
     "Seconds",
     "Size",
     "SupervisePolicy",

@@ -26,6 +26,7 @@ from penstock.control.policies import (
     DeployTable,
     MetricsPolicy,
     MetricsTable,
+    PushTable,
     SupervisePolicy,
     SuperviseTable,
     UndoPolicy,
@@ -299,6 +300,8 @@ def _table_of(place: tuple[str, ...]) -> type[BaseModel]:
         return RuleTable if place[1] == "rule" else RouteTable
     if len(place) == 3 and place[:2] == ("logs", "metric"):  # noqa: PLR2004 - [logs.metric.NAME]
         return LogMetricTable
+    if place[:2] == ("metrics", "otlp"):
+        return PushTable
     tables: dict[str, type[BaseModel]] = {
         "logs": LogsTable,
         "project": ProjectTable,
@@ -307,6 +310,7 @@ def _table_of(place: tuple[str, ...]) -> type[BaseModel]:
         "undo": UndoTable,
         "supervise": SuperviseTable,
         "alerts": AlertsTable,
+        "metrics": MetricsTable,
         "env": EnvironmentTable,
     }
     return tables[place[0]] if place else ProjectFile

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from penstock.clock import ManualClock
-from penstock.control import Environment, Meter, bare_project, flow_statuses, opened_ledger
+from penstock.control import Environment, Meter, bare_project, flow_statuses, opened_history, opened_ledger
 from penstock.control.metering.counts import SideCounts
 from penstock.control.metering.sampling import Sampler
 from penstock.control.supervising.processes import process_started, this_host
@@ -221,6 +221,21 @@ def test_only_who_is_asked_to_step_samples(
     )
 
     assert [value for value in answer.series[0].values.tolist() if value == value] == [6.0]  # noqa: PLR0124 - no NaN
+
+
+def test_a_damaged_store_is_put_aside_where_a_server_starts(environment: Environment) -> None:
+    """History is lost, and nothing else; who only asks is told instead."""
+    file = environment.folder / "metrics.db"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"garbage" * 1000)
+    said: list[str] = []
+    with pytest.raises(LedgerError, match="can't be used"), opened_history(environment):
+        pass
+    with opened_history(environment, anew=said.append) as store:
+        assert store.names() == []
+
+    assert len(said) == 1
+    assert [one.read_bytes() for one in file.parent.glob("metrics.db.damaged-*")] == [b"garbage" * 1000]
 
 
 def test_a_store_that_fails_is_told_once_and_stops_nobody(

@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]  # its stubs are another package
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from penstock.clock import ManualClock
 from penstock.errors import ConfigError, ConnectorError
@@ -108,6 +110,8 @@ def test_a_collector_gets_otlp(reader: LogReader) -> None:
 
     ((path, body),) = collector.got
     assert (sent, path) == (3, "/v1/logs")
+    request = ParseDict(body, ExportLogsServiceRequest())  # the official shape: a wrong name or type is an error
+    assert len(request.resource_logs) == 2
     first, second = body["resourceLogs"]
     attributes = {one["key"]: one["value"]["stringValue"] for one in second["resource"]["attributes"]}
     assert attributes["service.name"] == "orders"

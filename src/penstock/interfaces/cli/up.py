@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from starlette.types import ASGIApp
 
 from penstock.clock import Clock, SystemClock
 from penstock.control import (
@@ -39,7 +38,7 @@ from penstock.control import (
 )
 from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
 from penstock.interfaces.cli.screen import time_text
-from penstock.interfaces.http import DEFAULT_PORT, Listener, LoginLink, TokenHash, kept_token, make_app
+from penstock.interfaces.http import DEFAULT_PORT, Listener, LoginLink, kept_token, make_app
 from penstock.ledger import Ledger
 from penstock.observe import MetricHistory
 
@@ -90,9 +89,9 @@ def command(
     """
     found, environment = environment_of(project, env)
     clock = SystemClock()
-    with opened_ledger(environment, clock) as ledger, opened_history(environment) as history:
+    with opened_ledger(environment, clock) as ledger, opened_history(environment, anew=typer.echo) as history:
         token, made = kept_token(environment.folder, given=os.environ.get(_TOKEN), renew=new_token)
-        lines = _Lines(clock)
+        lines, link = _Lines(clock), LoginLink(clock, who=getpass.getuser())
         meter = Meter(ledger, environment, clock, history=history, policy=found.metrics)
         sampler = _sampler(meter, history, found, partial(lines.tell, ""))
         alerts = alert_duty(found, environment, ledger, clock, history, LogAnswers(environment, clock), tell=lines.tell)
@@ -108,37 +107,33 @@ def command(
         )
         with closing(lines), closing(sampler), closing(alerts), closing(server):
             leads = server.presence.keep()  # raises FlowBusy before anything listens
-            link = LoginLink(clock, who=getpass.getuser())
-            app = _app(found, ledger, meter, token, link, server.wake)
+            app = make_app(
+                environment,
+                ledger,
+                clock,
+                token,
+                begin=begin_by_request(environment, ledger, clock),
+                meter=meter,
+                alerts=alert_plan(found.alerts),
+                wake=server.wake,
+                project=found.name,
+                link=link,
+            )
             listener = Listener(app, port=port)
             meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
-            try:
-                server.listens_at(listener.url)
-                listener.start()
-                _greet(lines, environment, listener.url, made, link, leads=leads)
-                _Running(server, lines, ledger, stop_flows=stop_flows).watch()
-            finally:
-                listener.stop()
+            greet = partial(_greet, lines, environment, listener.url, made, link, leads=leads)
+            _serve(server, listener, greet, _Running(server, lines, ledger, stop_flows=stop_flows))
 
 
-def _app(
-    project: Project, ledger: Ledger, meter: Meter, token: TokenHash, link: LoginLink, wake: Callable[[], None]
-) -> ASGIApp:
-    """What answers requests."""
-    environment, clock = meter.environment, meter.clock
-    begin, plan = begin_by_request(environment, ledger, clock), alert_plan(project.alerts)
-    return make_app(
-        environment,
-        ledger,
-        clock,
-        token,
-        begin=begin,
-        meter=meter,
-        alerts=plan,
-        wake=wake,
-        project=project.name,
-        link=link,
-    )
+def _serve(server: Server, listener: Listener, greet: Callable[[], None], running: _Running) -> None:
+    """Listen, greet, and wait for the end."""
+    try:
+        server.listens_at(listener.url)
+        listener.start()
+        greet()
+        running.watch()
+    finally:
+        listener.stop()
 
 
 def _sampler(meter: Meter, history: MetricHistory, project: Project, tell: Callable[[str], None]) -> Sampler:
