@@ -173,7 +173,7 @@ function Editor({ panel, change, drop, earlier }: EditorProps) {
       {panel.kind !== "metric" && (
         <label class="wide">
           {panel.kind === "sql" ? "Query (DuckDB SQL)" : "Filter"}
-          <textarea rows={3} spellcheck={false} value={panel.query} onChange={(event) => change({ query: event.currentTarget.value })} />
+          <Draft text={panel.query} keep={(query) => change({ query })} />
         </label>
       )}
       <p class="deeds">
@@ -187,4 +187,11 @@ function Editor({ panel, change, drop, earlier }: EditorProps) {
       </p>
     </div>
   );
+}
+
+/** What is typed stays while the page around it changes; it is taken when the field is left. */
+function Draft({ text, keep }: { text: string; keep: (text: string) => void }) {
+  const [typed, setTyped] = useState(text);
+  useEffect(() => setTyped(text), [text]);
+  return <textarea rows={3} spellcheck={false} value={typed} onInput={(event) => setTyped(event.currentTarget.value)} onBlur={() => typed !== text && keep(typed)} />;
 }

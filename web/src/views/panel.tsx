@@ -16,6 +16,7 @@ import type { LogEntry } from "../model";
 export function PanelBody({ panel, flow }: { panel: Panel; flow: string }) {
   const turn = useTick(15_000);
   if (panel.kind === "metric") return <MetricChart title={panel.title || panel.metric} metric={panel.metric} how={panel.function} flow={panel.flow || flow} format={short} turn={turn} height={180} />;
+  if (panel.kind === "sql" && !panel.query.trim()) return <Empty>A query of DuckDB SQL over the tables of the environment, its ledger, logs and metrics.</Empty>;
   if (panel.kind === "logs") return <LogPanel panel={panel} flow={panel.flow || flow} turn={turn} />;
   return <SqlPanel panel={panel} turn={turn} />;
 }
