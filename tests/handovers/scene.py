@@ -22,6 +22,7 @@ from penstock.clock import SystemClock
 from penstock.control import (
     Asker,
     Environment,
+    FlowStatus,
     Manner,
     Wisher,
     find_flow,
@@ -332,6 +333,12 @@ class Scene:
             return None if now.status is DeploymentStatus.RUNNING else now
 
         return until(fact)
+
+    def at_rest(self) -> FlowStatus:
+        """The flow once it runs, or is held."""
+        return until(
+            lambda: status if (status := self.wisher.status(FLOW)) and status.state in ("running", "held") else None
+        )
 
     def settled(self, deployment: Deployment) -> Deployment:
         """A deployment once it is over, after looking that all is as it has to be then (`is_whole`)."""

@@ -70,8 +70,11 @@ VERBS: Mapping[str, Verb] = {
     "tables": Verb("penstock.interfaces.cli.tables", "List the tables of an environment."),
     "sql": Verb("penstock.interfaces.cli.sql", "Ask the tables of an environment, and its ledger, by SQL."),
     "ledger": Verb("penstock.interfaces.cli.ledger", "List the epochs of a flow: what was read and written, when."),
-    "why": Verb("penstock.interfaces.cli.why", "Tell why a row of a table is there: its epoch, input and version."),
-    "token": Verb("penstock.interfaces.cli.token", "Make, list or end tokens of the server, each with a role."),
+    "why": Verb(
+        "penstock.interfaces.cli.why",
+        "Tell why a row is there: which epoch wrote it, from which input, by which version.",
+    ),
+    "token": Verb("penstock.interfaces.cli.token", "Make, list or end tokens of the server beside its own one."),
     "logs": Verb("penstock.interfaces.cli.logs", "Show what flows logged: by filter, as it comes, by kind of error."),
     "metrics": Verb("penstock.interfaces.cli.metrics", "Tell the metrics of flows as they are now."),
     "alerts": Verb("penstock.interfaces.cli.alerts", "Tell which alerts fire; rules, silences, tests, backtests."),
