@@ -75,7 +75,7 @@ VERBS: Mapping[str, Verb] = {
         "Tell why a row is there: which epoch wrote it, from which input, by which version.",
     ),
     "token": Verb("penstock.interfaces.cli.token", "Make, list or end tokens of the server beside its own one."),
-    "logs": Verb("penstock.interfaces.cli.logs", "Show what flows logged: by filter, as it comes, by kind of error."),
+    "logs": Verb("penstock.interfaces.cli.logs", "Show what flows logged, newest last."),
     "metrics": Verb("penstock.interfaces.cli.metrics", "Tell the metrics of flows as they are now."),
     "alerts": Verb("penstock.interfaces.cli.alerts", "Tell which alerts fire; rules, silences, tests, backtests."),
     "generate": Verb(
