@@ -64,7 +64,7 @@ def command(
     as_json: AsJson = False,
     project: ProjectFolder = Path(),
 ) -> int:
-    """Tell which alerts fire; list rules; keep alerts quiet; try a route; see what a rule would have told.
+    """Tell which alerts fire; rules, silences, tests, backtests.
 
     list [FLOW]   rules   silences   silence LABELS   unsilence ID   test [ROUTE]   backtest RULE
 

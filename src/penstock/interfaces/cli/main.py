@@ -76,10 +76,10 @@ VERBS: Mapping[str, Verb] = {
     ),
     "token": Verb("penstock.interfaces.cli.token", "Make, list or end tokens of the server beside its own one."),
     "logs": Verb("penstock.interfaces.cli.logs", "Show what flows logged, newest last."),
-    "metrics": Verb("penstock.interfaces.cli.metrics", "Tell the metrics of flows as they are now."),
+    "metrics": Verb("penstock.interfaces.cli.metrics", "Tell the metrics of flows as they are now, or as they were."),
     "alerts": Verb("penstock.interfaces.cli.alerts", "Tell which alerts fire; rules, silences, tests, backtests."),
     "generate": Verb(
-        "penstock.interfaces.cli.generate", "Write dashboards for Grafana, rules and configuration for Prometheus."
+        "penstock.interfaces.cli.generate", "Write dashboards for Grafana, rules or a configuration for Prometheus."
     ),
     "chaos": Verb(
         "penstock.interfaces.cli.chaos",
