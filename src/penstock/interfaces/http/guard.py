@@ -4,6 +4,7 @@ each may ask (`penstock.interfaces.http.access`).
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -72,7 +73,7 @@ class Guard:
         """Why not: status, code, sentence, hint. None: it may go on, and the scope says who asks."""
         if _name(headers.get(b"host", "")) not in _HOSTS:
             return _FORBIDDEN, "host", "the Host of this request is no name of this machine", None
-        if b"origin" in headers and _name(urlsplit(headers[b"origin"]).netloc) not in _HOSTS:
+        if b"origin" in headers and _name(headers[b"origin"].partition("//")[2]) not in _HOSTS:
             return _FORBIDDEN, "origin", "the page that sent this request is of another site", None
         if _length(headers.get(b"content-length", "")) > BODY_BYTES_MAX:
             return _TOO_LARGE, "too-large", f"a request has {BODY_BYTES_MAX:,} bytes at most", None
@@ -92,7 +93,7 @@ class Guard:
             return _FORBIDDEN, "role", f"this is for the role {access}; you are {caller.role}", hint
         if caller.secret is not None and scope["method"] not in _READS:
             given = headers.get(CSRF_HEADER.encode(), "")
-            if given != csrf_of(caller.secret):
+            if not hmac.compare_digest(given.encode(), csrf_of(caller.secret).encode()):
                 return _FORBIDDEN, "csrf", f"the header {CSRF_HEADER} of the session is missing", "GET /v1/session"
         return None
 
