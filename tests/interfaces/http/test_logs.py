@@ -145,6 +145,19 @@ def test_sql_joins_logs(rest: Rest) -> None:
     assert (cut["rows"], cut["truncated"]) == ([["order 0"], ["order 1"]], True)
 
 
+def test_any_value_of_a_row_is_json(rest: Rest) -> None:
+    """What is no number is null, bytes are text, lists and structs stay what they are."""
+    query = (
+        "select 'nan'::double as a, 'inf'::double as b, '\\xFF'::blob as c, [1.5, 'nan'::double] as d, "
+        "{'x': date '2026-11-26'} as e, 12.50::decimal(4, 2) as f"
+    )
+    (row,) = rest.get("/v1/sql", query=query)["rows"]
+
+    assert row[:2] == [None, None]
+    assert isinstance(row[2], str)
+    assert row[3:] == [[1.5, None], {"x": "2026-11-26"}, "12.50"]
+
+
 def test_entries_come_live(rest: Rest) -> None:
     """The tail sends what is logged after it began, by its filter, in its order."""
     seen: list[str] = []

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
+from datetime import date, datetime
 from typing import Annotated, Any, TypeAlias
 
 import duckdb
@@ -235,7 +237,7 @@ def _sql_route(app: FastAPI, environment: Environment) -> None:
             schema, rows = session.rows(query, limit=limit + 1, limit_s=QUERY_S)
         return {
             "columns": [{"name": field.name, "type": str(field.type)} for field in schema],
-            "rows": [list(row) for row in rows[:limit]],
+            "rows": [[_plain(value) for value in row] for row in rows[:limit]],
             "truncated": len(rows) > limit,
         }
 
@@ -275,3 +277,16 @@ def _page(text: str | None) -> tuple[int, str] | None:
 
 def _event(kind: str, data: Mapping[str, Any] | list[Any]) -> str:
     return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+def _plain(value: Any) -> Any:
+    """A value of a row as JSON has it: times as RFC 3339, None for what is no number, text for all else."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
