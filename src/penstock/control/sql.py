@@ -18,7 +18,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from penstock.control.databases import quoted
+from penstock.control.databases import literal, quoted
 from penstock.control.project import Environment
 from penstock.control.readers import READERS, Shelf
 from penstock.control.sql_views import LEDGER_VIEWS, VIEWS
@@ -114,7 +114,7 @@ class SqlSession:
         folders = [self.environment.folder / "logs", self.environment.folder / "tables"]
         places = [self.environment.root / table.place for table in self.tables.values() if table.kind in READERS]
         reached = [f"{path}/" for path in folders] + [str(path) for path in places] + [f"{path}/" for path in places]
-        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in [*reached, self._scratch.name + "/"])
+        listed = ", ".join(map(literal, [*reached, f"{self._scratch.name}/"]))
         self._connection.execute(f"set allowed_directories = [{listed}]")
         self._connection.execute("set enable_external_access = false")
         self._connection.execute("set lock_configuration = true")

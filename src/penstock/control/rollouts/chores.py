@@ -46,10 +46,13 @@ class _Process:
 
 
 class Chores:
-    """The processes of one server's chores. `folder`: for their answers and what they say."""
+    """The processes of one server's chores. `folder`: for their answers and what they say. `weigh`: gives the process
+    of an id the weight of a nice value.
+    """
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, *, weigh: Callable[[int, int], bool] = weigh) -> None:
         self._folder = folder
+        self._weigh = weigh
         self._clock = clock
         self._processes: dict[str, _Process] = {}
 
@@ -62,7 +65,7 @@ class Chores:
         code = known.process.poll()
         if code is None:
             nice = weight_of_age(self._clock.stopwatch_s() - known.begun_s)
-            if nice != known.nice and weigh(nice, known.process.pid):
+            if nice != known.nice and self._weigh(nice, known.process.pid):
                 known.nice = nice
             return None
         try:
@@ -108,7 +111,7 @@ class Chores:
                 state_left="nothing was changed",
                 hint="free memory or space, then try again",
             ) from error
-        weigh(LEAST, process.pid)  # before it imports anything: that is most of its work
+        self._weigh(LEAST, process.pid)  # before it imports anything: that is most of its work
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: its log says why
             process.stdin.write(json.dumps(job).encode() + b"\n")
