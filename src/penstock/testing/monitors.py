@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import urllib.parse
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.errors import ConnectorError
-from penstock.testing.servers import HOST, Account, Server, new_folder, program_of
+from penstock.testing.servers import HOST, Account, Server, program_of, running
 
 __all__ = ["AlertmanagerServer", "PrometheusServer", "alertmanager", "prometheus", "promtool"]
 
@@ -109,35 +108,23 @@ def prometheus(
     config: str = "", *, files: Mapping[str, str] | None = None, samples: str = ""
 ) -> Iterator[PrometheusServer]:
     """A running Prometheus. `files`: texts by name, laid beside its configuration. `samples`: OpenMetrics with times,
-    which it knows from the start. Raises ConfigError where it is not installed, ConnectorError where it does not start.
+    which it knows from the start. Raises as `penstock.testing.servers.running`.
     """
-    folder = new_folder("prometheus")
-    try:
+
+    def made(folder: Path) -> PrometheusServer:
         for name, text in (files or {}).items():
             (folder / name).write_text(text, encoding="utf-8")
-        server = PrometheusServer(folder, config)
         if samples:
             (folder / "samples.txt").write_text(samples, encoding="utf-8")
             promtool("tsdb", "create-blocks-from", "openmetrics", "samples.txt", "data", folder=folder)
-        server.start_on_free_port()
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return PrometheusServer(folder, config)
+
+    with running("prometheus", made) as server:
+        yield server
 
 
 @contextmanager
 def alertmanager(config: str) -> Iterator[AlertmanagerServer]:
-    """A running Alertmanager. Raises ConfigError where it is not installed, ConnectorError where it does not start."""
-    folder = new_folder("alertmanager")
-    try:
-        server = AlertmanagerServer(folder, config)
-        server.start_on_free_port()
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A running Alertmanager. Raises as `penstock.testing.servers.running`."""
+    with running("alertmanager", lambda folder: AlertmanagerServer(folder, config)) as server:
+        yield server

@@ -15,10 +15,11 @@ import socket
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from penstock.clock import Clock, SystemClock, new_id
 from penstock.errors import ConfigError, ConnectorError
@@ -34,6 +35,7 @@ __all__ = [
     "new_folder",
     "postgres",
     "program_of",
+    "running",
 ]
 
 START_TIMEOUT_S = 60.0
@@ -317,16 +319,18 @@ def new_folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"penstock-{name}-"))
 
 
-@contextmanager
-def postgres(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
-    """A running PostgreSQL server with an empty cluster, stopped and removed at the end.
+ServerT = TypeVar("ServerT", bound="Server")
 
-    Raises ConfigError where PostgreSQL is not installed, ConnectorError where it does not start.
+
+@contextmanager
+def running(name: str, make: Callable[[Path], ServerT]) -> Iterator[ServerT]:
+    """A server that `make` makes in a new folder; started, and stopped and removed at the end.
+
+    Raises ConfigError where it is not installed, ConnectorError where it does not start.
     """
-    folder = new_folder("postgres")
+    folder = new_folder(name)
     try:
-        server = PostgresServer(folder, settings=settings)
-        server.create()
+        server = make(folder)
         server.start_on_free_port()
         try:
             yield server
@@ -334,21 +338,23 @@ def postgres(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServ
             server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """A running PostgreSQL server with an empty cluster. Raises as `running`."""
+
+    def made(folder: Path) -> PostgresServer:
+        server = PostgresServer(folder, settings=settings)
+        server.create()
+        return server
+
+    with running("postgres", made) as server:
+        yield server
 
 
 @contextmanager
 def nats() -> Iterator[NatsServer]:
-    """A running NATS server with JetStream and no streams, stopped and removed at the end.
-
-    Raises ConfigError where nats-server is not installed, ConnectorError where it does not start.
-    """
-    folder = new_folder("nats")
-    try:
-        server = NatsServer(folder)
-        server.start_on_free_port()
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A running NATS server with JetStream and no streams. Raises as `running`."""
+    with running("nats", NatsServer) as server:
+        yield server

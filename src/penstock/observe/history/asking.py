@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.observe.history.records import Records
+from penstock.observe.promql.histograms import bucket_quantile
 
 __all__ = ["FUNCTIONS", "Grid", "MetricSeries", "SeriesAnswer", "bucket_quantiles", "stepped"]
 
@@ -153,17 +154,6 @@ def bucket_quantiles(bounds: Sequence[float], counts: Floats, quantile: float) -
 
     `bounds`: upper ones, growing, infinity last. `counts`: a row for each bound of how many are at most that, by step.
     """
-    found = np.full(counts.shape[1], np.nan)
-    for place in range(counts.shape[1]):
-        upto = np.maximum.accumulate(np.nan_to_num(counts[:, place]))
-        if not upto[-1] or np.isnan(counts[-1, place]):
-            continue
-        rank = quantile * upto[-1]
-        bucket = int(np.searchsorted(upto, rank))
-        if bucket >= len(bounds) - 1:
-            found[place] = bounds[-2]
-            continue
-        low, before = (bounds[bucket - 1], upto[bucket - 1]) if bucket else (0.0, 0.0)
-        inside = upto[bucket] - before
-        found[place] = low + (bounds[bucket] - low) * ((rank - before) / inside if inside else 0.0)
-    return found
+    upper = np.array(bounds)
+    known = np.where(np.isnan(counts[-1]), np.nan, np.nan_to_num(counts))  # a bucket that nobody filled has none
+    return np.array([bucket_quantile(quantile, upper, known[:, place]) for place in range(counts.shape[1])])

@@ -8,7 +8,7 @@ import numpy as np
 
 from penstock.observe.promql.series import NAME, Floats, Vector, label_key
 
-__all__ = ["histogram_quantile"]
+__all__ = ["bucket_quantile", "histogram_quantile"]
 
 
 def histogram_quantile(share: Floats, vector: Vector) -> Vector:
@@ -27,11 +27,14 @@ def histogram_quantile(share: Floats, vector: Vector) -> Vector:
         bounds = np.array([bound for bound, _ in buckets])
         if np.isinf(bounds[-1]) and len(bounds) > 1:
             counts = np.vstack([values for _, values in buckets])
-            rows.append((dict(key), np.array([_of(q, bounds, counts[:, at]) for at, q in enumerate(share)])))
+            rows.append(
+                (dict(key), np.array([bucket_quantile(q, bounds, counts[:, at]) for at, q in enumerate(share)]))
+            )
     return Vector(tuple(rows))
 
 
-def _of(share: float, bounds: Floats, counts: Floats) -> float:
+def bucket_quantile(share: float, bounds: Floats, counts: Floats) -> float:
+    """The quantile of a histogram, NaN where none is known. `bounds`: rising, infinity last. `counts`: at most these."""
     if np.isnan(counts).any() or counts[-1] <= 0:
         return float("nan")
     if share < 0 or share > 1:
