@@ -34,7 +34,7 @@ def histogram_quantile(share: Floats, vector: Vector) -> Vector:
 
 
 def bucket_quantile(share: float, bounds: Floats, counts: Floats) -> float:
-    """The quantile of a histogram, NaN where none is known. `bounds`: rising, infinity last. `counts`: at most these."""
+    """The quantile of a histogram; NaN where none is known. `bounds` rise, infinity last."""
     if np.isnan(counts).any() or counts[-1] <= 0:
         return float("nan")
     if share < 0 or share > 1:
