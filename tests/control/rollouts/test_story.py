@@ -102,11 +102,12 @@ class Story:
 
         return until(fact)
 
-    def leader(self) -> Member:
-        """Who leads."""
+    def leader(self, version: str) -> Member:
+        """Who leads, of this version: what led before the cut may not have said yet that it steps down."""
 
         def fact() -> Member | None:
-            return next((one for one in self.ledger.members("sums") if one.facts.get("role") == "leading"), None)
+            members = self.ledger.members("sums")
+            return next((one for one in members if (one.version, one.facts.get("role")) == (version, "leading")), None)
 
         return until(fact)
 
@@ -221,12 +222,12 @@ def test_a_new_leader_that_is_killed_goes_on(story: Story) -> None:
     assert story.over(story.begin(story.asker.deploy("sums", story.version(), QUICK))).status is DeploymentStatus.DONE
     story.drained()
     same = story.version(FLOW + "\n# the same, in another version\n")
-    deployment = story.begin(story.asker.deploy("sums", same, Manner(2, None, 3.0, "policy")))
+    deployment = story.begin(story.asker.deploy("sums", same, Manner(2, None, 5.0, "policy")))
     story.at(deployment, "shadow")
     story.grow(40)
     story.at(deployment, "watch")
     story.grow(40)
-    os.kill(story.leader().pid, signal.SIGKILL)
+    os.kill(story.leader(same).pid, signal.SIGKILL)
     story.grow(40)
     found = story.over(deployment)
     assert (found.status, found.receipt["leads"]) == (DeploymentStatus.DONE, same), found.receipt

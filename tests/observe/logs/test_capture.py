@@ -93,6 +93,41 @@ def test_the_place_is_that_of_the_caller_with_other_handlers_too(tmp_path: Path)
     assert seen[0].threadName is not None
 
 
+def test_each_line_of_a_function_is_told_as_itself(tmp_path: Path) -> None:
+    """What is remembered of a line is never given for another one, nor for code that took the place of code gone."""
+    with caught(tmp_path):
+        for number in range(3):
+            LOG.info("one")
+            LOG.info("two")
+            made: dict[str, Any] = {"LOG": LOG}
+            exec(compile("\n" * number + "LOG.info('made')", f"made_{number}.py", "exec"), made)  # noqa: S102 - code that goes
+
+    told = [(row["message"], row["attrs"]["file"].rsplit("/")[-1], row["attrs"]["line"]) for row in entries(tmp_path)]
+    first = told[0][2]
+    lines = [("one", "test_capture.py", first), ("two", "test_capture.py", first + 1)]
+    assert told == [row for number in range(3) for row in [*lines, ("made", f"made_{number}.py", number + 1)]]
+
+
+def test_a_filter_that_asks_for_more_leaves_no_trace(tmp_path: Path) -> None:
+    """The fields that a lean record works out when asked are no attributes of the entry."""
+    seen: list[str] = []
+
+    def asks(record: logging.LogRecord) -> bool:
+        seen.append(f"{record.levelname} {record.filename} {record.threadName} {record.getMessage()}")
+        return True
+
+    LOG.addFilter(asks)
+    try:
+        with caught(tmp_path):
+            LOG.info("order %d", 7)
+    finally:
+        LOG.removeFilter(asks)
+
+    (found,) = entries(tmp_path)
+    assert seen == ["INFO (unknown file) None order 7"]
+    assert set(found["attrs"]) == {"logger", "file", "line"}
+
+
 def test_prints_are_entries_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is printed reaches the terminal; each line is an entry, INFO of stdout, WARNING of stderr, open ones too."""
     with caught(tmp_path):

@@ -16,7 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from json.encoder import encode_basestring  # the quoted text in C, without the rest of an encoder
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -26,7 +26,7 @@ from penstock.clock import Clock, SystemClock
 from penstock.observe.entries import SEVERITIES
 from penstock.observe.logs.journal import JournalWriter
 from penstock.observe.logs.redaction import Redactor
-from penstock.observe.logs.scope import Place, current_scope
+from penstock.observe.logs.scope import Site, Tail, current_scope
 from penstock.observe.logs.streams import CapturedStream
 
 __all__ = ["JournalHandler", "LogCapture"]
@@ -34,16 +34,10 @@ __all__ = ["JournalHandler", "LogCapture"]
 _MESSAGE_CHARS = 65_536
 _OURS = "penstock"
 _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
-_EMPTY: Mapping[str, Any] = {
-    **logging.makeLogRecord({}).__dict__,
-    "thread": None,
-    "threadName": None,
-    "process": None,
-    "processName": None,
-}
-_FIELDS = len(_EMPTY)
+_FIELDS = len(logging.makeLogRecord({}).__dict__)
+_LEAN_FIELDS = 5
 _LOGGING_FILE = logging.addLevelName.__code__.co_filename
-_FRAMES_OF_LOGGING = 3
+_FRAMES_OF_LOGGING = 4
 _OUT, _ERR = SEVERITIES["INFO"], SEVERITIES["WARNING"]
 
 
@@ -57,22 +51,17 @@ class _Severities(dict[int, int]):
         return found
 
 
-class _LevelNames(dict[int, str]):
-    """The names of levels, each asked once."""
-
-    def __missing__(self, level: int) -> str:
-        found = self[level] = str(logging.getLevelName(level))
-        return found
-
-
-_LEVEL_NAMES = _LevelNames()
-
-
 class _LeanRecord(logging.LogRecord):
-    """A record as `logging` makes it where its switches are off, and without what it would derive from an unknown file.
+    """A record as `logging` makes it where its switches are off: what is the same in all of them is in the class.
 
-    That is half of what making one costs.
+    That is a third of what making one costs, and a field more in a record says that there is more to it.
     """
+
+    pathname, filename, module, lineno = "(unknown file)", "(unknown file)", "(unknown file)", 0
+    funcName = "(unknown function)"  # noqa: N815 - the names of `logging`
+    exc_info, exc_text, stack_info = None, None, None
+    msecs, relativeCreated = 0.0, 0.0  # noqa: N815
+    thread, threadName, process, processName, taskName = None, None, None, None, None  # noqa: N815
 
     def __init__(
         self,
@@ -91,14 +80,16 @@ class _LeanRecord(logging.LogRecord):
         # As the standard library does: one mapping as the only argument is for `%(name)s`.
         if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
             args = args[0]
-        fields = self.__dict__
-        fields.update(_EMPTY)
-        fields["name"], fields["msg"], fields["args"] = name, msg, args
-        fields["levelno"], fields["levelname"] = level, _LEVEL_NAMES[level]
-        fields["created"] = now_us() / 1e6
-        if lineno or exc_info or sinfo:  # else they are empty already
-            fields["pathname"], fields["lineno"], fields["funcName"] = pathname, lineno, func
-            fields["exc_info"], fields["stack_info"] = exc_info, sinfo
+        self.name, self.msg, self.args, self.levelno = name, msg, args, level
+        self.created = now_us() / 1e6
+        if lineno or exc_info or sinfo:
+            self.pathname, self.lineno, self.funcName = pathname, lineno, func or self.funcName
+            self.exc_info, self.stack_info = exc_info, sinfo
+
+    @cached_property
+    def levelname(self) -> str:  # type: ignore[override]
+        """The name of its level, for the filter that asks."""
+        return str(logging.getLevelName(self.levelno))
 
 
 class JournalHandler(logging.Handler):
@@ -128,25 +119,36 @@ class JournalHandler(logging.Handler):
         if self.filters and not self.filter(record):
             return False
         try:
-            message = record.msg
-            if record.args or message.__class__ is not str:
+            bare = record.__class__ is _LeanRecord and len(record.__dict__) == _LEAN_FIELDS
+            message, args = record.msg, record.args
+            if not bare or message.__class__ is not str:
                 message = record.getMessage()
-            file, line = record.pathname, record.lineno
-            if not line:
+            elif args:
+                message %= args
+            scope, code = current_scope(), None
+            if bare or not record.lineno:
                 frame = sys._getframe(_FRAMES_OF_LOGGING)  # noqa: SLF001 - as `logging` does
-                while frame.f_code.co_filename == _LOGGING_FILE:
+                while (code := frame.f_code).co_filename == _LOGGING_FILE:
                     frame = frame.f_back or _no_frame()
-                file, line = frame.f_code.co_filename, frame.f_lineno
-            tails, place = current_scope().tails(), (file, line, record.name)
-            tail = tails.get(place)
-            if tail is None:
-                tail = tails[place] = current_scope().tail(self._encoded(self._place(place)))
-            if record.exc_info or record.stack_info or len(record.__dict__) != _FIELDS:
-                message, tail = self._with_more(record, message, place)
+                site: Site = (
+                    id(code),
+                    frame.f_lasti,
+                    record.name,
+                )  # to ask for the line takes longer than all the rest
+            else:
+                site = (record.pathname, record.lineno, record.name)
+            tails = scope.tails()
+            known = tails.get(site)
+            if known is None:
+                place = (record.pathname, record.lineno) if code is None else (code.co_filename, frame.f_lineno)
+                attrs = self._place(*place, record.name)
+                known = tails[site] = Tail(scope.tail(self._encoded(attrs)), attrs, code)
+            tail = known[0]
+            if not bare and (record.exc_info or record.stack_info or len(record.__dict__) != _FIELDS):
+                message, tail = self._with_more(record, message, known[1])
             if len(message) > _MESSAGE_CHARS:
                 message = _cut(message)
-            if self._redact.secrets():
-                message = self._redact(message)
+            message = self._redact(message)
             severity, time_us = self._severities[record.levelno], int(record.created * 1e6)
             text = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)}'
             self._journal.append(text.encode("utf-8", "replace") + tail, severity, time_us)
@@ -167,16 +169,15 @@ class JournalHandler(logging.Handler):
     def close(self) -> None:
         """Nothing: configurations of `logging` close all handlers, and this one is the process's own to the end."""
 
-    def _place(self, place: Place) -> dict[str, Any]:
+    def _place(self, file: str, line: int, name: str) -> dict[str, Any]:
         """Logger, file and line as attributes."""
-        file, line, name = place
         return {"logger": name, "file": file.removeprefix(f"{self.root}/"), "line": line}
 
     def _encoded(self, attrs: Mapping[str, Any]) -> str:
         """Attributes as the JSON string that the journal has."""
         return encode_basestring(self._redact(_json(attrs)))
 
-    def _with_more(self, record: logging.LogRecord, message: str, place: Place) -> tuple[str, bytes]:
+    def _with_more(self, record: logging.LogRecord, message: str, place: Mapping[str, Any]) -> tuple[str, bytes]:
         """What `extra` gave, as attributes; tracebacks, as lines of the message."""
         more = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info and record.exc_info[0] is not None:
@@ -186,7 +187,7 @@ class JournalHandler(logging.Handler):
         if record.stack_info:
             message = f"{message}\n{record.stack_info}"
         trace = more.pop("trace_id", None)
-        attrs = self._encoded({**self._place(place), **more})
+        attrs = self._encoded({**place, **more})
         return message, current_scope().tail(attrs, trace_id=None if trace is None else str(trace))
 
 

@@ -115,7 +115,7 @@ class JournalWriter:
         self._usual = _Bucket(quota or Quota())
         self._urgent = _Bucket(quota or Quota())
         self._bytes = size_bytes
-        self._lock = threading.RLock()  # a signal's handler may log, while this thread does
+        self._take_lock()
         self._map: mmap.mmap | None = None
         self._file = -1
         self._path: Path | None = None
@@ -129,7 +129,8 @@ class JournalWriter:
 
     def append(self, line: bytes, severity: int, time_us: int) -> None:
         """Append one line, a JSON object with a newline at its end. `time_us` is the time of the entry: about now."""
-        with self._lock:
+        self._acquire()  # half of what `with` costs, on the one path where that is to be seen
+        try:
             bucket = self._usual
             bucket.left -= 1
             if bucket.left < 0 and not self._may(severity, time_us):
@@ -144,6 +145,8 @@ class JournalWriter:
                 end = start + len(line)
             self._end = end
             self._map[start:end] = line  # type: ignore[index]
+        finally:
+            self._release()
 
     def rename(self, version: str) -> None:
         """Go on as another version: it was not known yet, or the code was loaded meanwhile."""
@@ -165,7 +168,7 @@ class JournalWriter:
 
     def forget(self) -> None:
         """In the child of a fork: the journal is the parent's; this process begins one of its own."""
-        self._lock = threading.RLock()
+        self._take_lock()
         if self._map is not None:
             self._map.close()
             os.close(self._file)
@@ -173,6 +176,10 @@ class JournalWriter:
         self.identity = replace(self.identity, worker=f"{self.identity.worker}.{os.getpid()}")
         self._count, self.lost = 0, 0
         self._closed = False
+
+    def _take_lock(self) -> None:
+        self._lock = threading.RLock()  # a signal's handler may log, while this thread does
+        self._acquire, self._release = self._lock.acquire, self._lock.release
 
     # --- limits -------------------------------------------------------------------------------------------------------
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeAlias
+from types import CodeType
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-__all__ = ["NO_SCOPE", "AtStep", "Place", "Scope", "StepMark", "current_scope", "log_scope"]
+__all__ = ["NO_SCOPE", "AtStep", "Scope", "Site", "StepMark", "Tail", "current_scope", "log_scope"]
 
 
-Place: TypeAlias = tuple[str, int, str]
-"""File, line, and the name of the logger."""
+Site: TypeAlias = tuple[str, int, str] | tuple[int, int, str]
+"""What logs: a file and its line, or a code object's identity and how far it has run; and the name of the logger."""
+
+
+class Tail(NamedTuple):
+    """The end of all lines that one site logs in one step of one epoch."""
+
+    line: bytes
+    place: Mapping[str, Any]
+    """Logger, file and line."""
+    code: CodeType | None
+    """Kept, so that no other code object has its identity meanwhile."""
 
 
 class AtStep(Protocol):
@@ -57,17 +68,17 @@ class Scope:
         self._at: AtStep = at or StepMark()
         marks: dict[str, Any] = {"g": generation, "e": epoch, "r": self.trace_id, "f": 1 if following else None}
         self._where = {name: value for name, value in marks.items() if value is not None}
-        self._tails: dict[str | None, dict[Place, bytes]] = {}
+        self._tails: dict[str | None, dict[Site, Tail]] = {}
 
     @property
     def step(self) -> str | None:
         """The step that runs, where one does."""
         return self._at.at_step
 
-    def tails(self) -> dict[Place, bytes]:
-        """For the step that runs: the ends of lines of the journal that were encoded already, by the place that logs.
+    def tails(self) -> dict[Site, Tail]:
+        """For the step that runs: the ends of lines of the journal that were encoded already, by the site that logs.
 
-        One for each place of the code, since most lines come from few of them; whoever misses one puts `tail` there.
+        One for each site, since most lines come from few of them; whoever misses one puts `tail` there.
         """
         step = self._at.at_step
         found = self._tails.get(step)
