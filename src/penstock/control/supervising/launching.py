@@ -130,6 +130,8 @@ class Launcher:
     def _start(self, log: Path, python: str) -> Launched:
         variables = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         variables["PYTHONUNBUFFERED"] = "1"
+        # Threads of OpenBLAS wait for work in a loop from the import of numpy on: a twentieth of what a start takes.
+        variables.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
         pid = self._processes.spawn([python, *self._command], log=log, folder=self._root, variables=variables)
         return Launched(pid, self._processes.started(pid) or "")
 

@@ -20,7 +20,7 @@ Site: TypeAlias = tuple[str, int, str] | tuple[int, int, str]
 class Tail(NamedTuple):
     """The end of all lines that one site logs in one step of one epoch."""
 
-    line: bytes
+    line: str
     place: Mapping[str, Any]
     """Logger, file and line."""
     code: CodeType | None
@@ -86,7 +86,7 @@ class Scope:
             found = self._tails[step] = {}
         return found
 
-    def tail(self, attrs: str, *, trace_id: str | None = None) -> bytes:
+    def tail(self, attrs: str, *, trace_id: str | None = None) -> str:
         """The end of a line with these attributes (a JSON string of JSON) and all that the scope says."""
         marks = dict(self._where)
         if self._at.at_step is not None:
@@ -94,7 +94,7 @@ class Scope:
         if trace_id is not None:
             marks["r"] = trace_id
         text = "".join(f',"{name}":{json.dumps(value, ensure_ascii=False)}' for name, value in marks.items())
-        return f',"a":{attrs}{text}}}\n'.encode("utf-8", "replace")
+        return f',"a":{attrs}{text}}}\n'
 
 
 NO_SCOPE = Scope()
