@@ -1,5 +1,6 @@
-"""What watching costs: the throughput of a flow under a server that keeps samples and is scraped each second, against
-one under a server that does neither, in interleaved pairs of the same run.
+"""What watching costs: the throughput of a flow that logs a line for every thousand rows, under a server that keeps
+samples, follows the logs, is scraped each second and has the page of the flow open with its charts; against the same
+flow under a server that does none of it and with a level of logs that keeps none, in interleaved pairs of the same run.
 
 What the engine itself notes of each epoch (time, rows and bytes of steps) is in both: it can't be switched off.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -27,15 +29,19 @@ __all__ = ["overhead"]
 
 FLOW = '''
 """Bids of more than a hundred dollars, counted on the way."""
+import logging
 import polars as pl
 import penstock as ps
 
+log = logging.getLogger("watched")
 flow = ps.Flow("watched", freshness="30s")
 large = ps.metric("bids_large", labels=["channel"])
 
 
 def count(batch):
     large.inc(batch.height, channel="all")
+    for row in range(0, batch.height, 1_000):
+        log.info("bids %d to %d of a batch of %d are counted", row, row + 1_000, batch.height)
     return batch
 
 
@@ -43,6 +49,14 @@ bids = flow.read(ps.nexmark("bid", events={events}), event_time="date_time")
 kept = bids.filter(pl.col("price") > 100).map_batches(count, name="count")
 kept.write(ps.parquet("out/bids"))
 '''
+CHARTS = tuple(
+    f"/v1/metrics/query?{urlencode({'query': query})}"
+    for query in (
+        "penstock_freshness_seconds",
+        "rate(penstock_records_in_total[1m])",
+        "rate(penstock_step_time_seconds_total[1m])",
+    )
+)
 TOKEN = "overhead" * 4
 PATIENCE_S = 600.0
 LOOK_S = 0.2
@@ -89,9 +103,9 @@ def overhead(*, rows: int, pairs: int) -> dict[str, Any]:
 def _run(rows: int, *, watched: bool) -> Side:
     with work_folder("overhead") as folder:
         (folder / "watched.py").write_text(FLOW.format(events=rows))
-        every = "10s" if watched else "30d"
-        (folder / "penstock.toml").write_text(f'[metrics]\nevery = "{every}"\n')
-        with _server(folder) as process, _scraped(folder, wanted=watched):
+        every, level = ("10s", "INFO") if watched else ("30d", "ERROR")
+        (folder / "penstock.toml").write_text(f'[metrics]\nevery = "{every}"\n[logs]\nlevel = "{level}"\n')
+        with _server(folder) as process, _looked_at(folder, wanted=watched):
             _command(folder, "start", "watched", "--no-wait")
             _wait(folder)
             cpu_s = _cpu_s(process.pid)
@@ -118,27 +132,52 @@ def _server(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def _scraped(folder: Path, *, wanted: bool) -> Iterator[None]:
-    """Ask for `/metrics` each second, as Prometheus would with the shortest interval that is usual."""
+def _looked_at(folder: Path, *, wanted: bool) -> Iterator[None]:
+    """Ask each second for `/metrics`, as Prometheus would with the shortest interval that is usual, and for what charts
+    show; and have the page's stream of events open.
+    """
     over = threading.Event()
-
-    def scrape() -> None:
-        with httpx.Client(headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=30) as client:
-            while not over.wait(1.0):
-                server = read_server(bare_project(folder).environment("dev").folder)
-                if server is not None and server.url:
-                    with suppress(httpx.HTTPError):
-                        client.get(f"{server.url}/metrics")
-
-    thread = threading.Thread(target=scrape)
-    if wanted:
+    threads = [threading.Thread(target=look, args=(folder, over)) for look in (_scrape, _listen)] if wanted else []
+    for thread in threads:
         thread.start()
     try:
         yield
     finally:
         over.set()
-        if wanted:
+        for thread in threads:
             thread.join()
+
+
+def _scrape(folder: Path, over: threading.Event) -> None:
+    with _client() as client:
+        while not over.wait(1.0):
+            url = _url(folder)
+            if url is not None:
+                with suppress(httpx.TransportError):
+                    for path in ("/metrics", "/v1/flows/watched", *CHARTS):
+                        client.get(f"{url}{path}").raise_for_status()
+
+
+def _listen(folder: Path, over: threading.Event) -> None:
+    with _client() as client:
+        while not over.wait(0.2):
+            url = _url(folder)
+            if url is not None:
+                with suppress(httpx.TransportError), client.stream("GET", f"{url}/v1/stream") as events:
+                    for _ in events.iter_lines():
+                        if over.is_set():
+                            return
+
+
+def _client() -> httpx.Client:
+    return httpx.Client(
+        headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=httpx.Timeout(30, read=3)
+    )
+
+
+def _url(folder: Path) -> str | None:
+    server = read_server(bare_project(folder).environment("dev").folder)
+    return None if server is None else server.url or None
 
 
 def _command(folder: Path, *arguments: str) -> None:
