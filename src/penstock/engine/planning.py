@@ -74,7 +74,12 @@ class Planner:
 
     def due(self) -> bool:
         """Whether the sinks' shortest epoch has passed since the last plan."""
-        return self._planned_s is None or self._clock.stopwatch_s() - self._planned_s >= self._min_epoch_s
+        return self._due_in_s() <= 0.0
+
+    def _due_in_s(self) -> float:
+        if self._planned_s is None:
+            return 0.0
+        return self._min_epoch_s - (self._clock.stopwatch_s() - self._planned_s)
 
     def plan(
         self,
@@ -177,7 +182,14 @@ class Planner:
         return (sum(rows) if rows else None), (sum(sizes) if sizes else None)
 
     def wait(self, last: EpochPlan | None, timeout_s: float) -> None:
-        """Give the sources a moment."""
+        """Give the sources a moment; or the sinks, where the shortest epoch is not over yet.
+
+        A source that has something to read would not wait, and a flow with slow sinks would ask it all the time.
+        """
+        due_in_s = self._due_in_s()
+        if due_in_s > 0.0:
+            self._clock.sleep(min(timeout_s, due_in_s))
+            return
         starts = self.start_of(last)
         if len(self._sources) == 1:
             ((step, source),) = self._sources.items()
