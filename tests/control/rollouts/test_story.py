@@ -44,6 +44,15 @@ named.write(ps.parquet("out/named"))
 sums = named.group_by("rest").agg(total=pl.col("double").sum())
 sums.write(ps.table("sums", key=["rest"]))
 '''
+PROJECT = """
+[deploy]
+slower_max = 1000  # other tests may run beside this one
+
+[env.dev.bind.sums]
+kind = "delta"
+path = "sums"
+min_epoch_ms = 50
+"""
 pytestmark = pytest.mark.timeout(600)
 QUICK = Manner(shadow_epochs=3, shadow_s=2.0, watch_s=0.5, approve="policy", force=True, why="a test")
 T = TypeVar("T")
@@ -127,7 +136,7 @@ class Story:
 
     def sums(self) -> list[tuple[int, int]]:
         """The rows of the other one."""
-        frame = pl.read_delta(str(self.environment.folder / "tables" / "sums"))
+        frame = pl.read_delta(str(self.folder / "sums"))
         return sorted(frame.select("rest", "total").rows())
 
     def check(self) -> None:
@@ -142,7 +151,7 @@ class Story:
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
     """A running server; at the end it stops its flows, and what is left is killed."""
-    (tmp_path / "penstock.toml").write_text("[deploy]\nslower_max = 1000\n")  # other tests may run beside this one
+    (tmp_path / "penstock.toml").write_text(PROJECT)
     environment = project_for(tmp_path).environment("dev")
     with opened_ledger(environment) as ledger:
         server = Server(environment, ledger, duties=[Rollouts(environment, SystemClock())])
