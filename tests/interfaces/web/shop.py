@@ -21,6 +21,16 @@ path = "rows/*.ndjson"
 format = "ndjson"
 watch = true
 tail = true
+
+[env.dev.bind.revenue_by_country]
+kind = "delta"
+path = "out/revenue_by_country"
+min_epoch_ms = 200
+
+[env.dev.bind.paid_orders]
+kind = "delta"
+path = "out/paid_orders"
+min_epoch_ms = 200
 """
 
 TEXT = '''"""Revenue per country, and every paid order."""
