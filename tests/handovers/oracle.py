@@ -66,6 +66,9 @@ def assert_accounted_for(made: Scene, records: Sequence[EpochRecord]) -> None:
     dead = [int(json.loads(one.payload)["id"]) for one in letters]
     assert sorted(dead) == sorted(writer.poison)
     assert sum(record.rows_dead for record in records) == len(writer.poison)
+    counted = [record.metrics["worked_rows"]["values"] for record in records if "worked_rows" in record.metrics]
+    counts = [value for values in counted for _, value in values]
+    assert sum(counts) == len(set(writer.ids)), "the author's own counter"
     with psycopg.connect(made.dsn) as session:
         ids = [row[0] for row in session.execute("select id from each").fetchall()]
     assert Counter(ids) == Counter(set(writer.ids) - set(writer.poison))

@@ -95,6 +95,7 @@ import penstock as ps
 NAME = "{name}"
 misfortune.begin(NAME)
 {head}
+worked_rows = ps.metric("worked_rows", help="Rows that a process had in its hands, each once.")
 ROW = {{"id": int, "key": int, "amount": int, "at": pl.Datetime("us")}}
 
 
@@ -108,6 +109,7 @@ def work(batch):
     """Where a process may hang."""
     misfortune.work(NAME, batch)
     {work}
+    worked_rows.inc(batch.height)
     return batch
 
 
