@@ -41,6 +41,7 @@ export function span(seconds: number): string {
 }
 
 export function millis(value: number): string {
+  if (value > 0 && value < 1) return `${value.toFixed(1)} ms`;
   return span(value / 1000);
 }
 

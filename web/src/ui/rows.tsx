@@ -12,7 +12,9 @@ export function Rows({ rows, label, most = 50 }: { rows: Row[]; label: string; m
         <thead>
           <tr>
             {columns.map((name) => (
-              <th key={name}>{name}</th>
+              <th key={name} class={typeof rows[0]?.[name] === "number" ? "number" : ""}>
+                {name}
+              </th>
             ))}
           </tr>
         </thead>

@@ -31,6 +31,7 @@ export function Charts(props: Props) {
 }
 
 function Near({ flow, history, step, steps }: Props & { history: History }) {
+  const turn = useTick(30_000);
   const bounds = marked.value;
   const view = useMemo(() => {
     const last = history.times_s.at(-1) ?? 0;
@@ -47,7 +48,11 @@ function Near({ flow, history, step, steps }: Props & { history: History }) {
       <div class="charts">
         <Chart title="Rows in" format={rate} lines={lines.input} {...shared} />
         <Chart title="Rows out" format={rate} lines={lines.output} {...shared} />
-        <Chart title="Delay of results at their commit" format={span} lines={lines.delay} {...shared} />
+        {history.delay_s.some((one) => one !== null) ? (
+          <Chart title="Delay of results at their commit" format={span} lines={lines.delay} {...shared} />
+        ) : (
+          <MetricChart title="Freshness" metric="penstock_freshness_seconds" how="max" flow={flow.flow} format={span} turn={turn} />
+        )}
         <Chart title="Longest epoch" format={millis} lines={lines.epochs} {...shared} />
         <Chart title="Where the time goes" format={(share) => `${Math.round(share * 100)} %`} max={1} lines={lines.load} {...shared} />
         <Chart title="Rows that went aside" format={short} lines={lines.aside} {...shared} />

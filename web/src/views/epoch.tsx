@@ -93,7 +93,7 @@ function Facts({ flow, one }: { flow: string; one: Epoch }) {
       <div class="pair">
         <Card title="Time">
           <ul class="bars">
-            {Object.entries(one.timings_ms).map(([phase, took]) => (
+            {phases(one.timings_ms).map(([phase, took]) => (
               <li key={phase}>
                 <span>{phase}</span>
                 <span class="track" aria-hidden="true">
@@ -117,6 +117,14 @@ function Facts({ flow, one }: { flow: string; one: Epoch }) {
       </div>
     </>
   );
+}
+
+const ORDER = ["read", "run", "write", "state", "commit"];
+
+/** Phases in the order in which an epoch goes through them. */
+function phases(timings_ms: Record<string, number>): [string, number][] {
+  const place = (phase: string) => (ORDER.indexOf(phase) + 1 || ORDER.length + 1);
+  return Object.entries(timings_ms).sort(([one], [other]) => place(one) - place(other));
 }
 
 function EpochInput({ flow, epoch }: { flow: string; epoch: number }) {

@@ -1,11 +1,14 @@
 // Who did what with a flow, newest first.
 
 import { get, path } from "../api";
-import { value } from "../format";
+import { short, value } from "../format";
 import { beat } from "../live";
 import type { EventNote } from "../model";
 import { Card, Empty, Time, Trouble, useAsked } from "../ui/parts";
 import { EVENT_WORDS } from "../words";
+
+/** What says itself what it is. */
+const PLAIN = new Set(["sentence", "why", "want", "rule"]);
 
 export function Events({ flow }: { flow: string }) {
   const found = useAsked(() => get<{ events: EventNote[] }>(path("/v1/flows/{flow}/events", { flow }), { limit: 50 }), [flow, beat.value]);
@@ -28,7 +31,7 @@ export function Events({ flow }: { flow: string }) {
 }
 
 function told(body: Record<string, unknown>): string {
-  const skipped = new Set(["options", "at_us", "letters"]);
+  const skipped = new Set(["options", "at_us", "letters", "id", "labels"]);
   const shown = Object.entries(body).filter(([name, one]) => !skipped.has(name) && one !== "" && one !== null);
-  return shown.map(([name, one]) => (["sentence", "why", "want"].includes(name) ? value(one) : `${name} ${value(one)}`)).join(" · ");
+  return shown.map(([name, one]) => (PLAIN.has(name) ? value(one) : `${name} ${typeof one === "number" ? short(one) : value(one)}`)).join(" · ");
 }

@@ -79,7 +79,7 @@ function Epochs({ flow }: { flow: string }) {
     <div class="card flush">
       <div class="listhead">
         <span class="quiet">
-          {count(records.length)} of {newest === null ? "?" : count(newest)} epochs
+          {count(records.length)} of {newest === null ? "?" : count(Math.max(newest, records[0]?.epoch ?? 0))} epochs
         </span>
         <form
           class="jump"

@@ -166,5 +166,7 @@ def told(value: float, unit: str) -> str:
                 return f"{value:.3g} {name}"
             value /= _BINARY
         return f"{value:.3g} TiB"
+    if unit == "rows":  # rates over a time are spread over all of it: there is no half a row
+        return f"{value:,.0f} rows"
     number = f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.3g}"  # noqa: PLR2004
     return f"{number} {unit}".strip()
