@@ -10,6 +10,7 @@ import { sentences } from "./actions";
 import { orMissing } from "./flow";
 
 const TONES = { firing: "bad", pending: "warn", resolved: "good" } as const;
+const SIGNS = { firing: "M8 3v6.5M8 12.6v.1", pending: "M8 3v5l3 3", resolved: "M3 8.5 6.5 12 13 4.5" } as const;
 
 export function Alerts() {
   const turn = useTick(10_000);
@@ -28,7 +29,7 @@ export function Alerts() {
         {found.value && all.length === 0 && <Empty>Nothing is wrong that a rule knows of.</Empty>}
         {all.map((one) => (
           <article class="alert" key={one.id}>
-            <Pill tone={TONES[one.state]} sign={one.state === "firing" ? "M8 3v6.5M8 12.6v.1" : "M3 8.5 6.5 12 13 4.5"}>
+            <Pill tone={TONES[one.state]} sign={SIGNS[one.state]}>
               {one.state}
             </Pill>
             <span>

@@ -189,7 +189,10 @@ function Lines({ entries, atEnd, pinned }: { entries: LogEntry[]; atEnd?: () => 
         pinned={pinned}
         line={(one) => (
           <button type="button" class={`logline ${one.severity.toLowerCase()}`} onClick={() => setOpen(one === open ? null : one)}>
-            <time>{one.timestamp.slice(5, 23).replace("T", " ")}</time>
+            <time>
+              <span class="day">{one.timestamp.slice(5, 10)} </span>
+              {one.timestamp.slice(11, 23)}
+            </time>
             <b>{one.severity}</b>
             <span class="quiet">
               {one.flow}
