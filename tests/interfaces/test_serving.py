@@ -197,3 +197,28 @@ def test_another_version_takes_a_deploy(project: Path) -> None:
         said(project, "stop", "endless")
         assert "has the state of version" in said(project, "start", "endless", "--set", "ms=60", code=2)
         said(project, "down")
+
+
+def test_a_person_is_asked_at_the_terminal(project: Path) -> None:
+    """After the rows of both versions: no, and nothing has changed; yes, with the reason why not all is the same."""
+    text = (project / "endless.py").read_text()
+    with server(project):
+        said(project, "start", "endless")
+        first = flow_of(project)["version"]
+        dearer = "bids.filter(pl.col('price') > 500).write"
+        (project / "endless.py").write_text("import polars as pl\n" + text.replace("bids.write", dearer))
+        asked = ("deploy", "endless", "--shadow", "3", "--watch", "200ms")
+        with started(project, *asked, terminal=True) as refused:
+            assert "only in old" in refused.wait_for_text(" lead? [y/N]")
+            refused.answer("n")
+            assert refused.end().code != 0
+        assert flow_of(project)["version"] == first
+
+        with started(project, *asked, terminal=True) as allowed:
+            allowed.wait_for_text(" lead? [y/N]")
+            allowed.answer("y")
+            allowed.wait_for_text("Why, though the gate did not pass?")
+            allowed.answer("cheap bids are noise")
+            assert allowed.end().code == 0, allowed.seen
+        assert flow_of(project)["version"] != first
+        assert "cheap bids are noise" in said(project, "deployments", "endless", "--json")

@@ -122,6 +122,12 @@ class Running:
             self.seen += block
         return self.seen
 
+    def answer(self, text: str) -> None:
+        """Type a line into its terminal."""
+        assert self._screen is not None, "only a command in a terminal can be answered"
+        self.seen = ""
+        os.write(self._screen, f"{text}\n".encode())
+
     @staticmethod
     def _read(screen: int) -> str:
         """What comes next; nothing at the end, which Linux tells of a terminal by an error."""

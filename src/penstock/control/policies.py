@@ -178,7 +178,7 @@ def extent_of(value: Any) -> Extent:
         return Extent()
     found = Extent()
     for part in value.split(" or "):
-        epochs = re.fullmatch(r"([1-9]\d*)\s*epochs?", part.strip())
+        epochs = re.fullmatch(r"([1-9]\d*)(\s*epochs?)?", part.strip())
         given = found.epochs if epochs else found.seconds_s
         if given is not None:
             raise ValueError(f"{form}, not {value!r}")
