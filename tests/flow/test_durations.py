@@ -45,6 +45,13 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["1001w1000000d", "-400000d", "9" * 90 + "us", "9" * 5_000 + "d"])
+def test_a_duration_leads_to_no_time_without_a_name(text: str) -> None:
+    """A thousand years is the most, back and forth: a calendar ends at year 1 and at 9999."""
+    with pytest.raises(DefinitionError, match=r"is longer than 1,000 years|is no duration"):
+        duration_us(text)
+
+
 def test_a_bare_number_is_no_duration() -> None:
     """A number without a unit is refused: nobody knows whether it means seconds."""
     wrong: Any = 10

@@ -23,6 +23,10 @@ _UNITS_US = {
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
+_LONGEST_YEARS = 1_000
+_LONGEST_US = _LONGEST_YEARS * 366 * _UNITS_US["d"]
+"""So that a time and a duration together are a time that everybody can name."""
+_LETTERS_MOST = 100
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w)")
 
 
@@ -33,12 +37,14 @@ def duration_us(text: Duration, *, what: str = "duration") -> int:
     if not isinstance(text, str):
         raise DefinitionError(f"{what} is {text!r}", hint='write it as text with a unit, e.g. "10s" or "1h30m"')
     body = text.strip().removeprefix("-")
-    parts = _PART.findall(body)
+    parts = _PART.findall(body) if len(body) <= _LETTERS_MOST else []
     if not parts or "".join(number + unit for number, unit in parts) != body:
         raise DefinitionError(
-            f"{what} {text!r} is no duration", hint='numbers with a unit of us, ms, s, m, h, d or w, e.g. "1h30m"'
+            f"{what} {text!r:.60} is no duration", hint='numbers with a unit of us, ms, s, m, h, d or w, e.g. "1h30m"'
         )
     total = sum(Fraction(number) * _UNITS_US[unit] for number, unit in parts)
+    if total > _LONGEST_US:
+        raise DefinitionError(f"{what} {text!r} is longer than {_LONGEST_YEARS:,} years", hint="write a shorter one")
     return round(-total if text.strip().startswith("-") else total)
 
 

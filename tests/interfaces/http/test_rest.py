@@ -240,3 +240,26 @@ def test_metrics_take_the_token(rest: Rest) -> None:
 
     assert answer.status_code == 401
     assert "penstock_" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"who": "\\ud800"}', b'{"\\ud800": 1}', b'{"hang_after_s": Infinity}', b'{"hang_after_s": NaN}', b"\xff", b"7"],
+)
+@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+def test_what_can_not_be_written_again_is_no_wish(rest: Rest, body: bytes, kind: str) -> None:
+    """Half of a character, a number without an end, what is no JSON: refused as all errors are, and nothing is kept."""
+    answer = rest.client.post(f"/v1/flows/{FLOW}/start", content=body, headers={"content-type": kind})
+
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.json()["error"]["code"] == "config"
+    assert rest.ledger.operations.all_desired() == []
+
+
+def test_a_number_of_thousands_of_digits_is_none(rest: Rest) -> None:
+    """Wherever a text may name an epoch or a letter: it is refused, and no fault of the server."""
+    many = "9" * 5_000
+    undo = rest.client.get(f"/v1/flows/{FLOW}/undo", params={"to": many})
+    tried = rest.post(f"/v1/flows/{FLOW}/dead-letters/try", ids=[1], edited={many: "{}"})
+
+    assert [undo.status_code, tried.status_code] == [422, 422]

@@ -16,6 +16,8 @@ from penstock.ledger import EpochRecord, Ledger
 __all__ = ["SinkLoss", "TakenBack", "Target", "resolve_target", "taken_back", "version_runs"]
 
 _PAGE = 1_000
+_DIGITS_MAX = 18
+"""Of an epoch: what is longer is none, and too long for some to be a number at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def resolve_target(ledger: Ledger, flow: str, to: str, *, now_us: int) -> Target
     if last is None:
         raise ConfigError("nothing can be undone: the flow has no epochs here", flow=flow)
     text = to.strip()
-    if text.isdigit() and int(text) <= last.epoch:
+    if text.isdecimal() and len(text) <= _DIGITS_MAX and int(text) <= last.epoch:
         return _at(ledger, flow, int(text), f"epoch {int(text):,}, as asked")
     named = any(one.version.startswith(text) for one in ledger.operations.versions(flow)) if text else False
     time_us = None if named else _time_us(text, now_us)  # `900d` may be both
@@ -178,7 +180,7 @@ def _record(ledger: Ledger, flow: str, epoch: int) -> EpochRecord:
 
 def _time_us(text: str, now_us: int) -> int | None:
     """A moment: ISO 8601 (UTC where it names no zone), or how long ago. None where the text is neither."""
-    if text.isdigit():
+    if text.isdecimal():
         return None
     try:
         return now_us - abs(duration_us(text.removesuffix(" ago"), what="the time"))

@@ -12,7 +12,7 @@ from penstock.clock import Clock
 from penstock.control import AlertDesk, AlertPlan, Meter
 from penstock.errors import ConfigError, PenstockError
 from penstock.flow import duration_us
-from penstock.interfaces.http.bodies import Ask
+from penstock.interfaces.http.bodies import Ask, TimeUs
 from penstock.interfaces.http.missing import NotThere
 from penstock.ledger import Ledger
 from penstock.observe import Grid, backtest, evaluate, parse_query
@@ -93,7 +93,11 @@ def _silence_routes(app: FastAPI, desk: AlertDesk) -> None:
 def _query_route(app: FastAPI, clock: Clock, meter: Meter) -> None:
     @app.get("/v1/metrics/query", tags=["metrics"])
     def query(
-        query: str, start_us: int | None = None, end_us: int | None = None, over: str = "1h", step: str | None = None
+        query: str,
+        start_us: TimeUs | None = None,
+        end_us: TimeUs | None = None,
+        over: str = "1h",
+        step: str | None = None,
     ) -> dict[str, Any]:
         """PromQL at steps of time; null where there is no value. As `query_range` of Prometheus."""
         if meter.history is None:

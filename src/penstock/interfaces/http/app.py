@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from penstock.clock import Clock
@@ -27,7 +28,7 @@ from penstock.control import (
 from penstock.errors import ConfigError, DefinitionError, FlowBusy, LedgerError, PenstockError, QueryError
 from penstock.interfaces.http.access import PAGES
 from penstock.interfaces.http.alerts import alert_routes
-from penstock.interfaces.http.bodies import Ask, ScheduleAsk, StartAsk
+from penstock.interfaces.http.bodies import REFUSALS, Ask, ScheduleAsk, StartAsk, Whole
 from penstock.interfaces.http.dashboards import dashboard_routes
 from penstock.interfaces.http.deployments import Begin, deployment_routes
 from penstock.interfaces.http.facts import glance_routes, overview_of_all
@@ -71,9 +72,12 @@ def make_app(
     `wake`: called after a wish, so that it is looked at at once.
     `project`: its name. `link`: what the printed link opens.
     """
-    app = FastAPI(title="Penstock", description=_DESCRIPTION, version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Penstock", description=_DESCRIPTION, version="1", responses=REFUSALS, docs_url=None, redoc_url=None
+    )
     app.add_exception_handler(PenstockError, _failed)
     app.add_exception_handler(RequestValidationError, _misread)
+    app.add_exception_handler(HTTPException, _unread)
     keys = Keys(token, environment.folder, clock, link=link)
     recent = RecentEpochs(ledger, clock)
     overview = overview_of_all(environment, ledger, clock, recent)
@@ -118,6 +122,13 @@ async def _misread(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": found.as_dict()}, 422)
 
 
+async def _unread(_: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses by itself, a body that is no JSON for example, in the form of all errors."""
+    assert isinstance(error, HTTPException)
+    found = ConfigError(str(error.detail).lower(), hint="see /openapi.json")
+    return JSONResponse({"error": found.as_dict()}, error.status_code, error.headers)
+
+
 def _fact_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: Clock) -> None:
     @app.get("/v1/health", tags=["server"])
     def health() -> dict[str, Any]:
@@ -153,7 +164,7 @@ def _flow_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: 
         return known(flow).as_dict(now_us=clock.now_us())
 
     @app.get("/v1/flows/{flow}/epochs", tags=["facts"])
-    def epochs(flow: str, first: int = 0, last: int | None = None, limit: int = 100) -> dict[str, Any]:
+    def epochs(flow: str, first: Whole = 0, last: Whole | None = None, limit: int = 100) -> dict[str, Any]:
         """The newest epochs of a range, in their order. The page before them ends with the first of them - 1."""
         known(flow)
         found = ledger.epochs(flow, first=first, last=last, limit=_limited(limit), newest=True)
@@ -172,7 +183,7 @@ def _flow_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: 
         return {"versions": [asdict(facts) for facts in ledger.operations.versions(flow)]}
 
     @app.get("/v1/flows/{flow}/dead-letters", tags=["facts"])
-    def dead_letters(flow: str, first: int = 0, limit: int = 100) -> dict[str, Any]:
+    def dead_letters(flow: str, first: Whole = 0, limit: int = 100) -> dict[str, Any]:
         """Rows that could not be processed. The next page begins with the last id + 1."""
         known(flow)
         found = ledger.dead_letters(flow, first=first, limit=_limited(limit))

@@ -6,9 +6,10 @@ import re
 from typing import Any, Literal
 
 from fastapi import FastAPI, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from penstock.errors import ConfigError
+from penstock.interfaces.http.bodies import Body
 from penstock.interfaces.http.missing import NotThere
 from penstock.ledger import Document, Event, Ledger
 
@@ -21,10 +22,8 @@ _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _MOST = 500
 
 
-class Panel(BaseModel):
+class Panel(Body):
     """One panel: the history of a metric, or the result of a query."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     title: str = Field(default="", max_length=200)
     kind: Literal["metric", "sql", "logs"]
@@ -36,10 +35,8 @@ class Panel(BaseModel):
     wide: bool = False
 
 
-class Dashboard(BaseModel):
+class Dashboard(Body):
     """A dashboard. `scope`: what it is about, a flow, a team or the project; `about`: which one."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     title: str = Field(min_length=1, max_length=200)
     scope: Literal["flow", "team", "project"] = "project"

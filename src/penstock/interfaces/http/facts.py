@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from penstock.analysis import Layout, lay_out
 from penstock.clock import Clock
 from penstock.control import Environment, FlowStatus, flow_statuses
+from penstock.interfaces.http.bodies import Whole
 from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.interfaces.http.recent import SLICES, RecentEpochs
 from penstock.ledger import Ledger
@@ -59,7 +60,7 @@ def glance_routes(
         return recent.columns(flow, slices=max(1, min(slices, SLICES)))
 
     @app.get("/v1/flows/{flow}/epochs/{epoch}", tags=["facts"])
-    def one_epoch(flow: str, epoch: int) -> dict[str, Any]:
+    def one_epoch(flow: str, epoch: Whole) -> dict[str, Any]:
         """One epoch, and the records that undos put aside for it."""
         known_flow(flow, environment, ledger, clock)
         found = ledger.epochs(flow, first=epoch, last=epoch)

@@ -30,6 +30,7 @@ __all__ = ["letter_routes"]
 _LETTERS_MOST = 100_000
 _TRIED_MOST = 200
 _SHOWN_MOST = 10
+_DIGITS_MOST = 18
 
 
 class LettersAsk(Ask):
@@ -85,9 +86,11 @@ def letter_routes(
 
 
 def _edited(ask: LettersAsk) -> dict[int, str]:
-    wrong = [number for number in ask.edited if not number.isdecimal()]
+    wrong = [number for number in ask.edited if not (number.isdecimal() and len(number) <= _DIGITS_MOST)]
     if wrong:
-        raise ConfigError(f"{wrong[0]!r} is no number of a dead letter", hint="edited: number -> the row as JSON text")
+        raise ConfigError(
+            f"{wrong[0]!r:.60} is no number of a dead letter", hint="edited: number -> the row as JSON text"
+        )
     return {int(number): edited_payload(text) for number, text in ask.edited.items()}
 
 

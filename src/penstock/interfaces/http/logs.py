@@ -21,6 +21,7 @@ from fastapi.responses import StreamingResponse
 from penstock.clock import Clock
 from penstock.control import Environment, SqlSession, log_folder, project_for
 from penstock.errors import ConfigError, did_you_mean
+from penstock.interfaces.http.bodies import TimeUs
 from penstock.observe import (
     SEVERITIES,
     LogQuery,
@@ -52,8 +53,8 @@ _STILL_THERE_LOOKS = 150
 
 Filter: TypeAlias = Annotated[str, Query(max_length=20_000, description="of the Cloud Logging language")]
 Flows: TypeAlias = Annotated[list[str] | None, Query(alias="flow", description="of these flows; all if left out")]
-SinceUs: TypeAlias = Annotated[int | None, Query(description="microseconds since 1970, inclusive", ge=0, lt=1 << 55)]
-UntilUs: TypeAlias = Annotated[int | None, Query(description="microseconds since 1970, exclusive", ge=0, lt=1 << 55)]
+SinceUs: TypeAlias = Annotated[TimeUs | None, Query(description="microseconds since 1970, inclusive")]
+UntilUs: TypeAlias = Annotated[TimeUs | None, Query(description="microseconds since 1970, exclusive")]
 Least: TypeAlias = Annotated[str | None, Query(alias="severity", description="at least this one")]
 
 
@@ -92,7 +93,7 @@ def _entry_routes(app: FastAPI, environment: Environment, clock: Clock) -> None:
 
     @app.get("/v1/logs/context", tags=["logs"])
     def context(
-        insert_id: str, timestamp_us: int, flow: str, count: Annotated[int, Query(ge=1, le=200)] = 20
+        insert_id: str, timestamp_us: TimeUs, flow: str, count: Annotated[int, Query(ge=1, le=200)] = 20
     ) -> dict[str, Any]:
         """The entries that the same process logged around one, oldest first: `{"entries": [as /v1/logs]}`."""
         query = LogQuery(LogSpan(timestamp_us, timestamp_us + 1, (flow,)))
@@ -270,7 +271,7 @@ def _page(text: str | None) -> tuple[int, str] | None:
     if text is None:
         return None
     time, _, insert_id = text.partition(".")
-    if not (time.isdigit() and len(time) < 18 and insert_id):  # noqa: PLR2004 - microseconds to the year 5138
+    if not (time.isdecimal() and len(time) < 18 and insert_id):  # noqa: PLR2004 - microseconds to the year 5138
         raise ConfigError(f"{text!r} is no page", hint="give `next` of the page before as it is")
     return int(time), insert_id
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Query, Request, Response
 from penstock.control import Meter
 from penstock.errors import ConfigError, DefinitionError
 from penstock.flow import duration_us
+from penstock.interfaces.http.bodies import TimeUs
 from penstock.observe import MetricHistory, render_families
 
 __all__ = ["metric_routes"]
@@ -39,8 +40,8 @@ def metric_routes(app: FastAPI, meter: Meter) -> None:
         flow: str | None = None,
         label: Annotated[list[str] | None, Query(description="NAME:VALUE; may be given again")] = None,
         over: str = "1h",
-        start_us: int | None = None,
-        end_us: int | None = None,
+        start_us: TimeUs | None = None,
+        end_us: TimeUs | None = None,
         step: str | None = None,
         function: str = "last",
         q: float = 0.5,

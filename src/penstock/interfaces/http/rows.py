@@ -17,7 +17,7 @@ from penstock.control import (
     trace_rows,
     traced_table,
 )
-from penstock.interfaces.http.bodies import Ask
+from penstock.interfaces.http.bodies import Ask, Whole
 from penstock.interfaces.http.missing import NotThere, known_flow
 from penstock.ledger import Ledger
 
@@ -36,7 +36,7 @@ class InputAsk(Ask):
     """Which epoch's input; `match`: column -> text, to tell only rows that read so where there are such columns."""
 
     flow: str
-    epoch: int = Field(ge=0)
+    epoch: Whole = Field(ge=0)
     match: dict[str, str] = Field(default_factory=dict)
     limit: int = Field(default=20, ge=1, le=500)
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.routing import Route
 
 from penstock.control import Environment
 from penstock.interfaces.http.access import OPEN, Role, needed
+from penstock.interfaces.http.bodies import Body
 from penstock.interfaces.http.guard import cookie_name
 from penstock.interfaces.http.keys import Caller, Keys
 from penstock.interfaces.http.sessions import SESSION_TTL_S, csrf_of
@@ -18,10 +19,8 @@ from penstock.interfaces.http.sessions import SESSION_TTL_S, csrf_of
 __all__ = ["session_routes"]
 
 
-class LogIn(BaseModel):
+class LogIn(Body):
     """What opens a session. `who`: how the person is called in what is kept; a named token has its own name."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     token: str = Field(max_length=500)
     who: str = Field(default="", max_length=100)

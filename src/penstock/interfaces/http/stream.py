@@ -29,6 +29,7 @@ _EVENTS_MOST = 200
 _WAITING_MOST = 100
 _LISTENERS_MOST = 100
 _RETRY_MS = 2_000
+_DIGITS_MOST = 18
 
 
 class Feed:
@@ -124,7 +125,7 @@ def stream_routes(app: FastAPI, ledger: Ledger, clock: Clock, overview: Callable
         Who comes again with `Last-Event-ID` gets the events since then.
         """
         text = request.headers.get("last-event-id", "")
-        after = int(text) if text.isdecimal() else None
+        after = int(text) if text.isdecimal() and len(text) <= _DIGITS_MOST else None
         kind = "text/event-stream"
         return StreamingResponse(feed.listen(after), media_type=kind, headers={"x-accel-buffering": "no"})
 

@@ -15,6 +15,7 @@ from penstock.observe.promql import Grid, SeriesStore, evaluate, parse_query
 __all__ = ["Episode", "backtest"]
 
 _LABEL_OF_NAME = "__name__"
+_STEPS_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Episode:
 def backtest(rule: Rule, store: SeriesStore, *, start_us: int, end_us: int, step_s: float = 10.0) -> list[Episode]:
     """The episodes between two times, looked at each `step_s`, oldest first.
 
-    Raises ConfigError for a rule that asks something else than metrics, QueryError as the rule itself would.
+    Raises ConfigError for a rule that asks something else than metrics and for a span of more than a million looks,
+    QueryError as the rule itself would.
     """
     if rule.basis is not Basis.METRIC:
         raise ConfigError(
@@ -44,6 +46,11 @@ def backtest(rule: Rule, store: SeriesStore, *, start_us: int, end_us: int, step
             hint="penstock logs FILTER --since 7d shows the entries that it would have found",
         )
     step_us = round(step_s * 1e6)
+    if (end_us - start_us) // step_us >= _STEPS_MAX:
+        raise ConfigError(
+            f"a backtest looks {_STEPS_MAX:,} times at most, so over {_STEPS_MAX * step_s / 86_400:,.0f} days here",
+            hint="give a shorter --over",
+        )
     grid = Grid(start_us, step_us, max(1, (end_us - start_us) // step_us + 1))
     found: list[Episode] = []
     for labels, values in evaluate(parse_query(rule.query), store, grid).rows:
