@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that the servers that the tests start are installed: Debian's postgresql, nats-server, prometheus (and its
-# promtool), prometheus-alertmanager and chromium.
+# promtool), prometheus-alertmanager and chromium; and openssl, which makes certificates for them.
 # Installs what is missing as root; says what to install as anybody else. Starts nothing.
 set -euo pipefail
 
@@ -14,6 +14,7 @@ has nats-server || missing+=(nats-server)
 has prometheus || missing+=(prometheus)
 has prometheus-alertmanager || missing+=(prometheus-alertmanager)
 has chromium || missing+=(chromium)
+has openssl || missing+=(openssl)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

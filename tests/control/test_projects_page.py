@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from penstock.control import KINDS
 from penstock.control.alerting.tables import AlertsTable
 from penstock.control.log_settings import LogMetricTable, LogsTable
-from penstock.control.policies import DeployTable, MetricsTable, SuperviseTable, UndoTable
+from penstock.control.policies import DeployTable, MetricsTable, ServerTable, SuperviseTable, UndoTable
 from penstock.control.project import EngineTable, EnvironmentTable, ProjectFile, ProjectTable, load_project
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "projects.md"
@@ -31,6 +31,7 @@ UPDATES = os.environ.get("PENSTOCK_UPDATE") == "1"
         ("deploy", DeployTable),
         ("undo", UndoTable),
         ("supervise", SuperviseTable),
+        ("server", ServerTable),
         ("alerts", AlertsTable),
         ("metrics", MetricsTable),
         ("logs", LogsTable),
@@ -47,7 +48,7 @@ def test_every_key_of_a_table_is_described(heading: str, table: type[BaseModel])
 
 def test_every_table_has_a_section() -> None:
     """The tables of the file are the sections above."""
-    tables = {"project", "engine", "deploy", "undo", "supervise", "alerts", "metrics", "logs", "env"}
+    tables = {"project", "engine", "deploy", "undo", "supervise", "server", "alerts", "metrics", "logs", "env"}
     assert set(ProjectFile.model_fields) == tables
 
 

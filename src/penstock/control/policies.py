@@ -31,6 +31,7 @@ __all__ = [
     "MetricsTable",
     "PushTable",
     "Seconds",
+    "ServerTable",
     "Size",
     "SupervisePolicy",
     "SuperviseTable",
@@ -235,6 +236,15 @@ class Table(BaseModel):
     """A table of `penstock.toml`: strict, and nothing in it that is not known."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ServerTable(Table):
+    """`[server]`: where `penstock up` listens. Files are named from the folder of `penstock.toml`."""
+
+    host: str = "127.0.0.1"
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    allowed_hosts: list[str] = Field(default=[])
 
 
 class DeployTable(Table):

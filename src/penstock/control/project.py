@@ -27,6 +27,7 @@ from penstock.control.policies import (
     MetricsPolicy,
     MetricsTable,
     PushTable,
+    ServerTable,
     SupervisePolicy,
     SuperviseTable,
     UndoPolicy,
@@ -90,6 +91,7 @@ class ProjectFile(_Table):
     deploy: DeployTable = DeployTable()
     undo: UndoTable = UndoTable()
     supervise: SuperviseTable = SuperviseTable()
+    server: ServerTable = ServerTable()
     alerts: AlertsTable = AlertsTable()
     metrics: MetricsTable = MetricsTable()
     logs: LogsTable = LogsTable()
@@ -139,6 +141,7 @@ class Project:
     deploy: DeployPolicy = field(default_factory=DeployPolicy)
     undo: UndoPolicy = field(default_factory=UndoPolicy)
     supervise: SupervisePolicy = field(default_factory=SupervisePolicy)
+    server: ServerTable = field(default_factory=ServerTable)
     alerts: AlertsTable = field(default_factory=AlertsTable)
     metrics: MetricsPolicy = field(default_factory=MetricsPolicy)
     logs: LogPolicy = field(default_factory=LogPolicy)
@@ -235,6 +238,7 @@ def load_project(path: Path) -> Project:
         deploy=deploy_policy(parsed.deploy),
         undo=undo_policy(parsed.undo),
         supervise=supervise_policy(parsed.supervise),
+        server=parsed.server,
         alerts=parsed.alerts,
         metrics=metrics_policy(parsed.metrics),
         logs=log_policy(parsed.logs),
@@ -309,6 +313,7 @@ def _table_of(place: tuple[str, ...]) -> type[BaseModel]:
         "deploy": DeployTable,
         "undo": UndoTable,
         "supervise": SuperviseTable,
+        "server": ServerTable,
         "alerts": AlertsTable,
         "metrics": MetricsTable,
         "env": EnvironmentTable,

@@ -6,14 +6,14 @@ import getpass
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -38,7 +38,16 @@ from penstock.control import (
 )
 from penstock.interfaces.cli.options import EnvironmentName, ProjectFolder, environment_of
 from penstock.interfaces.cli.screen import time_text
-from penstock.interfaces.http import DEFAULT_PORT, Listener, LoginLink, kept_token, make_app
+from penstock.interfaces.http import (
+    DEFAULT_PORT,
+    Address,
+    Listener,
+    LoginLink,
+    TokenBook,
+    checked_address,
+    kept_token,
+    make_app,
+)
 from penstock.ledger import Ledger
 from penstock.observe import MetricHistory
 
@@ -54,31 +63,55 @@ _LINES_MOST = 1_000
 _LINES_S = 1.0
 
 
+_Port: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--port", "-p", min=0, max=65_535, help=f"Where it listens, {DEFAULT_PORT} where free; 0: any."),
+]
+_Host: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--host", metavar="ADDRESS", help="Listen there; other than loopback takes TLS and a named token."),
+]
+_Certificate: TypeAlias = Annotated[
+    Path | None, typer.Option("--tls-cert", metavar="FILE", help="Speak https: a certificate in PEM.")
+]
+_Key: TypeAlias = Annotated[
+    Path | None, typer.Option("--tls-key", metavar="FILE", help="Its key, in PEM and without a password.")
+]
+_AllowedHosts: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--allowed-host", metavar="NAME", help="By which name people reach it; repeatable.")
+]
+_StopFlows: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--stop-flows/--keep-flows",
+        help="Whether its flows end with it. Else: with Ctrl-C they do, with SIGTERM they go on.",
+    ),
+]
+_Spares: TypeAlias = Annotated[
+    int | None, typer.Option("--spares", min=0, max=16, help="How many processes are kept warm for the next start.")
+]
+_HangAfter: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--hang-after", metavar="SECONDS", min=1, help="Restart flows whose epoch takes longer."),
+]
+_Lease: TypeAlias = Annotated[
+    float,
+    typer.Option("--lease", metavar="SECONDS", min=0.5, help="After so long another server may take its place."),
+]
+
+
 def command(
     *,
     env: EnvironmentName = "dev",
-    port: Annotated[
-        int | None,
-        typer.Option("--port", "-p", min=0, max=65_535, help=f"Where it listens, {DEFAULT_PORT} where free; 0: any."),
-    ] = None,
-    stop_flows: Annotated[
-        bool | None,
-        typer.Option(
-            "--stop-flows/--keep-flows",
-            help="Whether its flows end with it. Else: with Ctrl-C they do, with SIGTERM they go on.",
-        ),
-    ] = None,
-    spares: Annotated[
-        int | None, typer.Option("--spares", min=0, max=16, help="How many processes are kept warm for the next start.")
-    ] = None,
-    hang_after: Annotated[
-        float | None,
-        typer.Option("--hang-after", metavar="SECONDS", min=1, help="Restart flows whose epoch takes longer."),
-    ] = None,
-    lease: Annotated[
-        float,
-        typer.Option("--lease", metavar="SECONDS", min=0.5, help="After so long another server may take its place."),
-    ] = 5.0,
+    port: _Port = None,
+    host: _Host = None,
+    tls_cert: _Certificate = None,
+    tls_key: _Key = None,
+    allowed_host: _AllowedHosts = None,
+    stop_flows: _StopFlows = None,
+    spares: _Spares = None,
+    hang_after: _HangAfter = None,
+    lease: _Lease = 5.0,
     new_token: Annotated[bool, typer.Option("--new-token", help="Make a new token; the old one ends.")] = False,
     project: ProjectFolder = Path(),
 ) -> None:
@@ -89,6 +122,7 @@ def command(
     """
     found, environment = environment_of(project, env)
     clock = SystemClock()
+    address = _address(found, TokenBook(environment.folder, clock), host, tls_cert, tls_key, allowed_host)
     with opened_ledger(environment, clock) as ledger, opened_history(environment, anew=typer.echo) as history:
         token, made = kept_token(environment.folder, given=os.environ.get(_TOKEN), renew=new_token)
         lines, link = _Lines(clock), LoginLink(clock, who=getpass.getuser())
@@ -118,11 +152,31 @@ def command(
                 wake=server.wake,
                 project=found.name,
                 link=link,
+                names=address.names,
             )
-            listener = Listener(app, port=port)
+            listener = Listener(app, port=port, address=address)
             meter.loop_lag_s = partial(listener.lag_s, clock.stopwatch_s)
             greet = partial(_greet, lines, environment, listener.url, made, link, leads=leads)
             _serve(server, listener, greet, _Running(server, lines, ledger, stop_flows=stop_flows))
+
+
+def _address(
+    project: Project,
+    book: TokenBook,
+    host: str | None,
+    cert: Path | None,
+    key: Path | None,
+    names: Sequence[str] | None,
+) -> Address:
+    """What the options say, or `[server]` of the project where they say nothing. Raises ConfigError."""
+    table = project.server
+    return checked_address(
+        table.host if host is None else host,
+        cert=project.root / table.tls_cert if cert is None and table.tls_cert is not None else cert,
+        key=project.root / table.tls_key if key is None and table.tls_key is not None else key,
+        names=table.allowed_hosts if names is None else names,
+        tokens=len(book.live()),
+    )
 
 
 def _serve(server: Server, listener: Listener, greet: Callable[[], None], running: _Running) -> None:

@@ -65,12 +65,13 @@ def make_app(
     wake: Callable[[], None] = lambda: None,
     project: str = "",
     link: LoginLink | None = None,
+    names: frozenset[str] = frozenset(),
 ) -> ASGIApp:
     """The application of one environment's server.
 
     `begin`: begins handovers. `meter`: measures the flows, with a store of what was. `alerts`: what is looked at.
     `wake`: called after a wish, so that it is looked at at once.
-    `project`: its name. `link`: what the printed link opens.
+    `project`: its name. `link`: what the printed link opens. `names`: by which it is asked, beside those of loopback.
     """
     app = FastAPI(
         title="Penstock", description=_DESCRIPTION, version="1", responses=REFUSALS, docs_url=None, redoc_url=None
@@ -96,7 +97,7 @@ def make_app(
     row_routes(app, environment, ledger, clock)
     dashboard_routes(app, ledger)
     page_routes(app, PAGES)
-    return Guard(app, keys)
+    return Guard(app, keys, names=names)
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.interfaces.http.access import OPEN, needed
+from penstock.interfaces.http.address import LOOPBACK_NAMES
 from penstock.interfaces.http.keys import Caller, Keys
 from penstock.interfaces.http.sessions import csrf_of
 
@@ -22,7 +23,6 @@ __all__ = ["BODY_BYTES_MAX", "CSRF_HEADER", "Guard", "cookie_name"]
 CSRF_HEADER = "x-csrf-token"
 BODY_BYTES_MAX = 1_000_000
 
-_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _READS = frozenset({"GET", "HEAD"})
 _UNAUTHORIZED, _FORBIDDEN, _TOO_LARGE = 401, 403, 413
 _POLICY = (
@@ -46,14 +46,16 @@ def cookie_name(scope: Scope) -> str:
 
 
 class Guard:
-    """An ASGI application before another. Host and Origin are looked at first: a browser can be made to send a request
-    to this machine by a page of anybody's (DNS rebinding), but not with these two right. What a session asks for, and
-    is no reading, takes its CSRF token too.
+    """An ASGI application before another. `names`: by which it may be asked, beside those of loopback.
+
+    Host and Origin are looked at first: a browser can be made to send a request to this machine by a page of anybody's
+    (DNS rebinding), but not with these two right. What a session asks for, and is no reading, takes its CSRF token too.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, *, names: frozenset[str] = frozenset()) -> None:
         self._app = app
         self._keys = keys
+        self._names = names | LOOPBACK_NAMES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it with why not."""
@@ -71,9 +73,10 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, str]) -> tuple[int, str, str, str | None] | None:
         """Why not: status, code, sentence, hint. None: it may go on, and the scope says who asks."""
-        if _name(headers.get(b"host", "")) not in _HOSTS:
-            return _FORBIDDEN, "host", "the Host of this request is no name of this machine", None
-        if b"origin" in headers and _name(headers[b"origin"].partition("//")[2]) not in _HOSTS:
+        if _name(headers.get(b"host", "")) not in self._names:
+            hint = "a name that people use: penstock up --allowed-host NAME"
+            return _FORBIDDEN, "host", "the Host of this request is no name of this machine", hint
+        if b"origin" in headers and _name(headers[b"origin"].partition("//")[2]) not in self._names:
             return _FORBIDDEN, "origin", "the page that sent this request is of another site", None
         if _length(headers.get(b"content-length", "")) > BODY_BYTES_MAX:
             return _TOO_LARGE, "too-large", f"a request has {BODY_BYTES_MAX:,} bytes at most", None

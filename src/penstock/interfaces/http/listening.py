@@ -1,4 +1,4 @@
-"""The web server in a thread of its own, on a loopback address."""
+"""The web server in a thread of its own, at a loopback address where nobody says otherwise."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from penstock.errors import ConfigError
+from penstock.interfaces.http.address import LOOPBACK, Address
 
 __all__ = ["DEFAULT_PORT", "Listener"]
 
 DEFAULT_PORT = 7654
-_HOST = "127.0.0.1"
 _STOP_S = 5.0
 
 
 class Listener:
-    """Answers requests from `start` to `stop`. `port`: None takes the usual one, or any where that is taken.
+    """Answers requests from `start` to `stop`. `port`: None takes the usual one, or any where that is taken. `address`:
+    as `penstock.interfaces.http.address.checked_address` gives it.
 
     Raises ConfigError where the port can't be had.
     """
 
-    def __init__(self, app: ASGIApp, *, port: int | None = None) -> None:
-        self._socket = _listening(port)
-        self.url = f"http://{_HOST}:{self._socket.getsockname()[1]}"
+    def __init__(self, app: ASGIApp, *, port: int | None = None, address: Address = LOOPBACK) -> None:
+        self._socket = _listening(address.host, port)
+        self.url = address.url(self._socket.getsockname()[1])
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -36,6 +37,8 @@ class Listener:
             server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=round(_STOP_S),
+            ssl_certfile=address.cert,
+            ssl_keyfile=address.key,
         )
         self._server = uvicorn.Server(config)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,18 +73,19 @@ class Listener:
         self._socket.close()
 
 
-def _listening(port: int | None) -> socket.socket:
+def _listening(host: str, port: int | None) -> socket.socket:
     for attempt in (DEFAULT_PORT, 0) if port is None else (port,):
-        found = socket.socket()
+        found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            found.bind((_HOST, attempt))
+            found.bind((host, attempt))
             found.listen(128)
         except OSError as error:
             found.close()
             if error.errno != errno.EADDRINUSE or port is not None:
                 raise ConfigError(
-                    f"port {attempt} can't be had: {error.strerror}", hint="choose another: penstock up --port 0"
+                    f"port {attempt} of {host} can't be had: {error.strerror}",
+                    hint="choose another: penstock up --port 0",
                 ) from error
             continue
         return found

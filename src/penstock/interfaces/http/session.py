@@ -39,7 +39,7 @@ def session_routes(app: FastAPI, environment: Environment, project: str, keys: K
 
     @app.post("/v1/session", tags=["session"])
     def log_in(request: Request, ask: LogIn) -> Response:
-        """Open a session: its cookie is HttpOnly and SameSite=Strict, and ends after 12 hours."""
+        """Open a session: its cookie is HttpOnly and SameSite=Strict, by https Secure too, and ends after 12 hours."""
         if keys.is_tired:
             return _refused(429, "tired", "too many wrong tokens; try again in a minute")
         opened = keys.log_in(ask.token.strip(), ask.who.strip())
@@ -48,7 +48,9 @@ def session_routes(app: FastAPI, environment: Environment, project: str, keys: K
         secret, session = opened
         answer = JSONResponse(told(Caller(session.role, session.who, secret)))
         name = cookie_name(request.scope)
-        answer.set_cookie(name, secret, max_age=SESSION_TTL_S, path="/", httponly=True, samesite="strict")
+        secure = request.scope["scheme"] == "https"
+        kept = {"path": "/", "httponly": True, "samesite": "strict", "secure": secure}
+        answer.set_cookie(name, secret, max_age=SESSION_TTL_S, **kept)
         return answer
 
     @app.get("/v1/session", tags=["session"])

@@ -52,9 +52,12 @@ class TokenBook:
 
     def find(self, digest: str) -> NamedToken | None:
         """The token with this hash, where it has not ended."""
+        return next((one for one in self.live() if one.digest == digest), None)
+
+    def live(self) -> Sequence[NamedToken]:
+        """Those that have not ended. Raises ConfigError where the file is damaged."""
         now_us = self._clock.now_us()
-        live = (one for one in self.tokens() if one.until_us is None or one.until_us > now_us)
-        return next((one for one in live if one.digest == digest), None)
+        return [one for one in self.tokens() if one.until_us is None or one.until_us > now_us]
 
     def make(self, name: str, role: Role, *, ttl_us: int | None = None) -> tuple[NamedToken, str]:
         """A new token: what is kept, and the token itself, which is shown once. Raises ConfigError."""
