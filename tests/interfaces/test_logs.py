@@ -109,6 +109,14 @@ def test_sql_is_shown_and_works(ran: Path) -> None:
     assert [row["message"] for row in reversed(rows)] == [json.loads(line)["message"] for line in direct]
 
 
+def test_a_question_mark_is_a_value_like_others(ran: Path) -> None:
+    """The SQL that is shown has each value in its own place, whatever is in the one before it."""
+    shown = typed(ran, "logs", "talking", 'message:"why?" AND message:"it\'s"', "--show-sql").out
+
+    assert "'why?'" in shown
+    assert "'it''s'" in shown
+
+
 def test_kinds_metrics_and_exports(ran: Path) -> None:
     """Signatures, a metric of penstock.toml, and both kinds of files."""
     kinds = json.loads(typed(ran, "logs", "--signatures", "--severity", "ERROR", "--json").out)["signatures"]

@@ -21,6 +21,7 @@ from penstock.connect.multisets import only_in
 from penstock.connect.ndjson import JsonLines
 from penstock.connect.registry import open_sink, open_source, preload, sink_class, source_class
 from penstock.connect.secrets import is_reference, resolve, resolved_secrets
+from penstock.connect.sql_text import literal, quoted
 
 __all__ = [
     "Backlog",
@@ -40,12 +41,14 @@ __all__ = [
     "file_origins",
     "finish",
     "is_reference",
+    "literal",
     "memory_rows",
     "only_in",
     "open_sink",
     "open_source",
     "preload",
     "put_rows",
+    "quoted",
     "resolve",
     "resolved_secrets",
     "sink_class",

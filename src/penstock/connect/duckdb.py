@@ -28,9 +28,9 @@ from penstock.connect.sql_epochs import (
     TableSql,
     null_patterns,
     prune_settings,
-    quoted,
 )
 from penstock.connect.sql_table import EpochTable, Work
+from penstock.connect.sql_text import quoted
 from penstock.errors import ConfigError, ConnectorError
 from penstock.flow import Dataset
 

@@ -23,8 +23,9 @@ from penstock.connect.postgres_cursor import PostgresSource
 from penstock.connect.postgres_session import IDLE_IN_TRANSACTION_S, Session, Statement, Table, option_text
 from penstock.connect.postgres_target import Target, refused
 from penstock.connect.postgres_types import encode
-from penstock.connect.sql_epochs import EPOCH, Position, TableSql, null_patterns, prune_settings, quoted, text_literal
+from penstock.connect.sql_epochs import EPOCH, Position, TableSql, null_patterns, prune_settings
 from penstock.connect.sql_table import EpochTable, SinglePass, Work
+from penstock.connect.sql_text import literal, quoted
 from penstock.errors import ConfigError
 from penstock.flow import Dataset
 
@@ -170,8 +171,8 @@ class PostgresSink(Sink):
         target = Target(self.context, self._table, self._schema)
         raised = (
             f"{target.epochs.update(generation=generation, step=self.context.step)} "
-            f"and flow = {text_literal(self.context.flow)} and generation <= {generation:d} "
-            f"and {target.shape()} = {text_literal(shape)} returning epoch"
+            f"and flow = {literal(self.context.flow)} and generation <= {generation:d} "
+            f"and {target.shape()} = {literal(shape)} returning epoch"
         )
         try:
             cursor = connection.execute(
@@ -186,7 +187,7 @@ class PostgresSink(Sink):
 
     def _named(self) -> str:
         """The statement by which the server knows this session's generation (see `_end_older_sessions`)."""
-        return f"set application_name = {text_literal(self._session_name)}"
+        return f"set application_name = {literal(self._session_name)}"
 
     def _epoch_table(self, target: Target, sql: TableSql) -> EpochTable:
         return EpochTable(self.context, self._table.full, target.epochs, sql, self._keep)

@@ -23,7 +23,7 @@ from penstock.connect.pgoutput import UNCHANGED, RowChange, Transaction, lsn_num
 from penstock.connect.postgres_cursor import read_columns
 from penstock.connect.postgres_session import NAME_BYTES, Session, Statement, Table, option_text
 from penstock.connect.postgres_types import as_json, decode, polars_type, undecoded
-from penstock.connect.sql_epochs import quoted
+from penstock.connect.sql_text import quoted
 from penstock.errors import ConfigError, ConnectorError, SchemaError, did_you_mean
 from penstock.flow import Dataset
 

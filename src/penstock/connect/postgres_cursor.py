@@ -16,7 +16,7 @@ import polars as pl
 from penstock.connect.contract import Backlog, Budget, Context, Offsets, PartitionRead, Reject, Source
 from penstock.connect.postgres_session import Session, Statement, Table, option_text
 from penstock.connect.postgres_types import as_json, decode, polars_type, undecoded
-from penstock.connect.sql_epochs import quoted, text_literal
+from penstock.connect.sql_text import literal, quoted
 from penstock.errors import ConfigError, ConnectorError, SchemaError, did_you_mean
 from penstock.flow import Dataset
 
@@ -242,7 +242,7 @@ class PostgresSource(Source):
         waits_for_all = self._wait_for == "all" or (
             self._wait_for is None and (spelled.startswith(TIMES) or not is_table)
         )
-        query = _EVERYBODY if waits_for_all else _WRITERS.replace("{table}", text_literal(self._table.sql))
+        query = _EVERYBODY if waits_for_all else _WRITERS.replace("{table}", literal(self._table.sql))
         self._open_query = query + _ON_STANDBY
         unique = connection.execute(
             "select 1 from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0] "
@@ -259,7 +259,7 @@ class PostgresSource(Source):
         return quoted(self._cursor)
 
     def _literal(self, value: object) -> str:
-        return f"{text_literal(str(value))}::{self._spelled}"
+        return f"{literal(str(value))}::{self._spelled}"
 
     def _between(self, start: Any, end: str | None) -> str:
         parts = [f"{self._key} is not null"]

@@ -11,7 +11,7 @@ from psycopg import pq
 
 from penstock.connect.contract import Context
 from penstock.connect.secrets import resolve
-from penstock.connect.sql_epochs import quoted
+from penstock.connect.sql_text import quoted
 from penstock.errors import ConfigError, ConnectorError, PenstockError
 from penstock.flow import Dataset
 

@@ -12,7 +12,8 @@ import polars as pl
 from penstock.connect.contract import Context
 from penstock.connect.postgres_session import NAME_BYTES, Statement, Table
 from penstock.connect.postgres_types import column_type, fits
-from penstock.connect.sql_epochs import EPOCH, EPOCHS_TABLE, EpochsSql, TableSql, quoted, text_literal
+from penstock.connect.sql_epochs import EPOCH, EPOCHS_TABLE, EpochsSql, TableSql
+from penstock.connect.sql_text import literal, quoted
 from penstock.errors import ConnectorError
 
 __all__ = ["Columns", "Target", "refused"]
@@ -61,7 +62,7 @@ class Target:
         Who has looked at all of them can tell by it, in the statement that it needs anyway, that nothing has changed.
         """
         tables = [self.table.sql, self.epochs.table, *([self.before] if self.context.key else [])]
-        found = [f"to_regclass({text_literal(name)})" for name in tables]
+        found = [f"to_regclass({literal(name)})" for name in tables]
         missing = " or ".join(f"{one} is null" for one in found)
         return (
             f"case when {missing} then null else (select md5(string_agg(concat_ws(' ', a.attrelid, a.attnum, "
@@ -188,4 +189,4 @@ def refused(context: Context, message: str, *, epoch: int | None = None, hint: s
 
 
 def _regclass(name: str) -> str:
-    return text_literal(name) + "::regclass"
+    return literal(name) + "::regclass"

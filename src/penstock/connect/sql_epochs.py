@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from penstock.connect.sql_text import literal, quoted
 from penstock.errors import ConfigError, ConnectorError, Fenced
 from penstock.flow import Dataset
 
@@ -31,8 +32,6 @@ __all__ = [
     "TableSql",
     "null_patterns",
     "prune_settings",
-    "quoted",
-    "text_literal",
 ]
 
 EPOCH = "_epoch"
@@ -44,16 +43,6 @@ EXISTED = "_existed"
 AT = "_at_us"
 """In a table of before-images: when the image was taken, in microseconds since 1970."""
 EPOCHS_TABLE = "penstock_epochs"
-
-
-def quoted(name: str) -> str:
-    """An identifier, quoted: any name is allowed."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def text_literal(value: str) -> str:
-    """A string literal. No value of a row ever comes here, only names of flows and tables."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def null_patterns(keys: pl.DataFrame) -> list[frozenset[str]]:
@@ -86,7 +75,7 @@ class Position:
                 step=step,
                 state_left="nothing was written",
                 hint=f"write to another table, or, if {self.flow!r} is gone: delete from {EPOCHS_TABLE} where sink = "
-                f"{text_literal(table)}",
+                f"{literal(table)}",
             )
         if generation < self.generation:
             raise Fenced(
@@ -192,20 +181,20 @@ class EpochsSql:
 
     def read(self) -> str:
         """The columns of `Position`, in its order."""
-        return f"select flow, epoch, generation, undo_from from {self.table} where sink = {text_literal(self.sink)}"
+        return f"select flow, epoch, generation, undo_from from {self.table} where sink = {literal(self.sink)}"
 
     def add(self, flow: str, step: str, generation: int) -> str:
         """The row of a target that nobody wrote yet."""
-        values = f"{text_literal(self.sink)}, {text_literal(flow)}, {text_literal(step)}, {generation:d}"
+        values = f"{literal(self.sink)}, {literal(flow)}, {literal(step)}, {generation:d}"
         return f"insert into {self.table} (sink, flow, step, generation) values ({values}) on conflict do nothing"
 
     def update(self, **values: int | str | None) -> str:
         """Set some columns of the row."""
         sets = ", ".join(
-            f"{name} = {'null' if value is None else text_literal(value) if isinstance(value, str) else int(value)}"
+            f"{name} = {'null' if value is None else literal(value) if isinstance(value, str) else int(value)}"
             for name, value in values.items()
         )
-        return f"update {self.table} set {sets} where sink = {text_literal(self.sink)}"
+        return f"update {self.table} set {sets} where sink = {literal(self.sink)}"
 
 
 @dataclass(frozen=True, slots=True)

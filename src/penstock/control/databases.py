@@ -11,25 +11,15 @@ from typing import Any
 
 import duckdb
 
-from penstock.connect import resolve
+from penstock.connect import quoted, resolve
 from penstock.errors import ConfigError, ConnectorError
 
-__all__ = ["DROPS", "drop_table", "literal", "locked_file", "postgres_connection", "qualified", "quoted"]
-
-
-def quoted(name: str) -> str:
-    """An identifier in quotes: any name is allowed."""
-    return '"' + name.replace('"', '""') + '"'
+__all__ = ["DROPS", "drop_table", "locked_file", "postgres_connection", "qualified"]
 
 
 def qualified(name: str) -> str:
     """`schema.table` with each part in quotes."""
     return ".".join(quoted(part) for part in name.split("."))
-
-
-def literal(text: str) -> str:
-    """A string in quotes."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager

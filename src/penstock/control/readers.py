@@ -19,7 +19,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from penstock.clock import new_id
-from penstock.control.databases import literal, locked_file, postgres_connection, qualified, quoted
+from penstock.connect import literal, quoted
+from penstock.control.databases import locked_file, postgres_connection, qualified
 from penstock.control.tables import TableFacts
 from penstock.errors import ConnectorError
 

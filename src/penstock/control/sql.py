@@ -18,7 +18,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from penstock.control.databases import literal, quoted
+from penstock.connect import literal, quoted
 from penstock.control.project import Environment
 from penstock.control.readers import READERS, Shelf
 from penstock.control.sql_views import LEDGER_VIEWS, VIEWS

@@ -20,8 +20,7 @@ import duckdb
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from penstock.connect import FileOrigin, file_origins
-from penstock.control.databases import literal, quoted
+from penstock.connect import FileOrigin, file_origins, literal, quoted
 from penstock.control.project import Environment
 from penstock.control.tables import TableFacts, environment_tables
 from penstock.errors import ConfigError, ConnectorError, QueryError, did_you_mean

@@ -15,6 +15,7 @@ import duckdb
 import typer
 
 from penstock.clock import Clock, SystemClock
+from penstock.connect import literal
 from penstock.control import Environment, Project, known_flows, log_folder, project_for
 from penstock.errors import ConfigError, DefinitionError, did_you_mean
 from penstock.flow import duration_us
@@ -253,14 +254,16 @@ def _print_sql(asked: _Asked) -> None:
     if asked.as_json:
         print_json({"sql": text, "parameters": list(condition.parameters)})
         return
-    for value in condition.parameters:
-        shown = f"timestamptz '{time_json(value)}'" if isinstance(value, datetime) else _literal(value)
-        text = text.replace("?", shown, 1) if "?" not in shown else text
+    text, *after = text.split("?")  # what a person wrote is a parameter, so each of these is one's place
+    for value, rest in zip(condition.parameters, after, strict=True):
+        text += _shown(value) + rest
     screen().print(text, markup=False, soft_wrap=True)
 
 
-def _literal(value: str | float) -> str:
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
+def _shown(value: str | float | datetime) -> str:
+    if isinstance(value, datetime):
+        return f"timestamptz {literal(time_json(value))}"
+    return literal(value) if isinstance(value, str) else repr(value)
 
 
 def _print_kinds(asked: _Asked, limit: int) -> None:

@@ -105,11 +105,10 @@ def open_logs(
     files, live = _parts(root, span or LogSpan())
     journal = f"{_LIVE}_{name}"
     connection.register(journal, live)
-    source = f"select * from {journal}"  # noqa: S608 - a name of ours
+    entries = connection.view(journal)
     if files:
-        paths = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-        source = f"select * from read_parquet([{paths}]) union all {source}"  # noqa: S608 - names of our own files
-    connection.execute(f"create or replace temp view {name} as {source}")
+        entries = connection.read_parquet([str(path) for path in files]).union(entries)
+    entries.create_view(name, replace=True)
 
 
 def _parts(root: Path, span: LogSpan) -> tuple[list[Path], pa.Table]:
