@@ -39,7 +39,7 @@ from .freshness import (
     freshness_words,
     system_lag_us,
 )
-from .history import FUNCTIONS, MetricHistory, MetricSeries, SeriesAnswer, StoredName, view_frame
+from .history import FUNCTIONS, STEPS_MAX, MetricHistory, MetricSeries, SeriesAnswer, StoredName, view_frame
 from .logs.asking import LOG_QUERY_S, LogQuery, LogReader, LogSpan, matching, open_logs, severity_name, time_limit
 from .logs.capture import LogCapture
 from .logs.compacting import LogRetention, compact, compact_all, write_entries
@@ -67,6 +67,7 @@ from .metrics import (
     TotalsKeep,
     UserMetric,
     add_user_metrics,
+    labels_of,
     metric_families,
     metric_values,
     metrics_page,
@@ -86,6 +87,7 @@ __all__ = [
     "OBJECTIVE_SHARE",
     "ROUTE_KINDS",
     "SEVERITIES",
+    "STEPS_MAX",
     "USER_PREFIX",
     "Alert",
     "Basis",
@@ -167,6 +169,7 @@ __all__ = [
     "freshness_us",
     "freshness_words",
     "header_values",
+    "labels_of",
     "log_distribution",
     "log_rates",
     "log_schema",

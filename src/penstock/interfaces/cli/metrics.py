@@ -16,7 +16,7 @@ from penstock.flow import duration_us
 from penstock.interfaces.cli.options import AsJson, EnvironmentName, ProjectFolder
 from penstock.interfaces.cli.screen import NUMBER, TEXT, fitting_table, print_json, screen
 from penstock.interfaces.cli.steering import ran_here
-from penstock.observe import FUNCTIONS, MetricHistory, MetricSeries, MetricValue, SeriesAnswer, metric_values
+from penstock.observe import FUNCTIONS, MetricHistory, MetricSeries, MetricValue, SeriesAnswer, labels_of, metric_values
 
 __all__ = ["command", "sparkline"]
 
@@ -54,7 +54,7 @@ def command(
     server kept: of a counter its rate, else the last value of each step.
     """
     found, environment = ran_here(flow, project, env)
-    labels = _labels(label or [])
+    labels = labels_of(label or [])
     if names or over is not None:
         with read_history(environment) as history:
             if history is None:
@@ -74,16 +74,6 @@ def command(
         if (name is None or value.name.startswith(name)) and labels.items() <= value.labels.items()
     ]
     _show_now(values, env, as_json=as_json)
-
-
-def _labels(given: Sequence[str]) -> dict[str, str]:
-    labels = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise ConfigError(f"--label {text!r} is not NAME=VALUE", hint="write for example --label step=orders")
-        labels[name] = value
-    return labels
 
 
 # --- now --------------------------------------------------------------------------------------------------------------

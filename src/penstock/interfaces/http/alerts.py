@@ -1,10 +1,9 @@
-"""The routes of alerts: which fire, the rules, silences; and PromQL over what is kept."""
+"""The routes of alerts: which fire, the rules, silences."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI
 from pydantic import Field
 
@@ -12,15 +11,12 @@ from penstock.clock import Clock
 from penstock.control import AlertDesk, AlertPlan, Meter
 from penstock.errors import ConfigError, PenstockError
 from penstock.flow import duration_us
-from penstock.interfaces.http.bodies import Ask, TimeUs
+from penstock.interfaces.http.bodies import Ask
 from penstock.interfaces.http.missing import NotThere
 from penstock.ledger import Ledger
-from penstock.observe import Grid, backtest, evaluate, parse_query
+from penstock.observe import backtest
 
 __all__ = ["SilenceAsk", "alert_routes"]
-
-_STEPS_MAX = 11_000
-_STEPS = 300
 
 
 class SilenceAsk(Ask):
@@ -64,7 +60,6 @@ def alert_routes(app: FastAPI, ledger: Ledger, clock: Clock, plan: AlertPlan, me
         return {"rule": rule, "start_us": start_us, "episodes": [one.as_dict() for one in found]}
 
     _silence_routes(app, desk)
-    _query_route(app, clock, meter)
 
 
 def _silence_routes(app: FastAPI, desk: AlertDesk) -> None:
@@ -88,33 +83,3 @@ def _silence_routes(app: FastAPI, desk: AlertDesk) -> None:
             if isinstance(error, ConfigError):
                 raise NotThere(error.message, hint=error.hint) from error
             raise
-
-
-def _query_route(app: FastAPI, clock: Clock, meter: Meter) -> None:
-    @app.get("/v1/metrics/query", tags=["metrics"])
-    def query(
-        query: str,
-        start_us: TimeUs | None = None,
-        end_us: TimeUs | None = None,
-        over: str = "1h",
-        step: str | None = None,
-    ) -> dict[str, Any]:
-        """PromQL at steps of time; null where there is no value. As `query_range` of Prometheus."""
-        if meter.history is None:
-            raise ConfigError("no store of metrics is open here", hint="penstock up keeps one")
-        until_us = clock.now_us() if end_us is None else end_us
-        since_us = until_us - duration_us(over, what="over") if start_us is None else start_us
-        least_us = max(round(meter.every_s * 1e6), (until_us - since_us) // _STEPS)
-        step_us = duration_us(step, what="step") if step else least_us
-        if step_us <= 0 or until_us < since_us or (until_us - since_us) // step_us > _STEPS_MAX:
-            raise ConfigError(f"a query has a step, an end after its start, and at most {_STEPS_MAX:,} steps")
-        grid = Grid(since_us, step_us, (until_us - since_us) // step_us + 1)
-        rows = evaluate(parse_query(query), meter.history, grid).rows
-        return {
-            "query": query,
-            "times_us": grid.times_us.tolist(),
-            "series": [
-                {"labels": dict(labels), "values": [float(one) if np.isfinite(one) else None for one in values]}
-                for labels, values in rows
-            ],
-        }

@@ -196,7 +196,10 @@ class MetricHistory:
         grid = _grid(start_us, end_us, step_s, function, quantile)
         histogram = function == "quantile" and self._is_histogram(name)
         stored = f"{name}_bucket" if histogram else name
-        wanted = self._matching(stored, labels or {})
+        asked = {NAME: stored, **(labels or {})}.items()
+        matchers = [Matcher(label, MatchKind.EQUAL, value) for label, value in asked]
+        with self._reading() as connection:
+            wanted = _matching(connection, matchers)
         if not wanted and not self._is_known(stored):
             raise ConfigError(
                 f"no metric {name!r} is stored.{did_you_mean(name, sorted({key[0] for key in self._known()}))}",
@@ -212,7 +215,7 @@ class MetricHistory:
             found = _quantiles(wanted, records, grid, quantile)
         else:
             found = [
-                MetricSeries(labels, stepped(records[number], grid, function, quantile))
+                MetricSeries(_without_name(labels), stepped(records[number], grid, function, quantile))
                 for number, labels in wanted.items()
             ]
         kept = [one for one in found if not np.isnan(one.values).all()]
@@ -223,17 +226,10 @@ class MetricHistory:
 
         What queries of PromQL read (`penstock.observe.promql.SeriesStore`). Raises LedgerError.
         """
-        named = next((one.value for one in matchers if one.label == NAME and one.kind is MatchKind.EQUAL), None)
-        where, values = ("", ()) if named is None else (" WHERE name = ?", (named,))
         with self._reading() as connection:
             connection.execute("BEGIN")
             try:
-                rows = connection.execute(f"SELECT id, name, labels FROM series{where}", values).fetchall()  # noqa: S608
-                wanted = {}
-                for number, name, text in rows:
-                    labels = {NAME: name, **json.loads(text)}
-                    if all(matcher.fits(labels.get(matcher.label, "")) for matcher in matchers):
-                        wanted[number] = labels
+                wanted = _matching(connection, matchers)
                 found = read_series(connection, list(wanted), start_us, end_us + 1, 0.0) if wanted else {}
             finally:
                 connection.execute("COMMIT")
@@ -279,15 +275,6 @@ class MetricHistory:
     def _learn(self, connection: sqlite3.Connection) -> None:
         rows = connection.execute("SELECT name, labels, id FROM series").fetchall()
         self._ids = {(name, labels): number for name, labels, number in rows}
-
-    def _matching(self, name: str, labels: Mapping[str, str]) -> dict[int, dict[str, str]]:
-        found: dict[int, dict[str, str]] = {}
-        for (stored, text), number in sorted(self._known().items()):
-            if stored == name:
-                has = json.loads(text)
-                if all(has.get(label) == value for label, value in labels.items()):
-                    found[number] = has
-        return found
 
     # --- the file -----------------------------------------------------------------------------------------------------
 
@@ -347,6 +334,26 @@ def _connected(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(file, check_same_thread=False, timeout=_WAIT_S, isolation_level=None)
 
 
+def _matching(connection: sqlite3.Connection, matchers: Sequence[Matcher]) -> dict[int, dict[str, str]]:
+    """The labels of the series that meet all matchers, the name among them, by number and in the order of labels."""
+    named = next((one.value for one in matchers if one.label == NAME and one.kind is MatchKind.EQUAL), None)
+    where, values = ("", ()) if named is None else (" WHERE name = ?", (named,))
+    rows = connection.execute(
+        f"SELECT id, name, labels FROM series{where} ORDER BY name, labels",  # noqa: S608 - one of two texts of ours
+        values,
+    )
+    found = {number: {NAME: name, **json.loads(text)} for number, name, text in rows.fetchall()}
+    return {
+        number: labels
+        for number, labels in found.items()
+        if all(matcher.fits(labels.get(matcher.label, "")) for matcher in matchers)
+    }
+
+
+def _without_name(labels: Mapping[str, str]) -> dict[str, str]:
+    return {label: value for label, value in labels.items() if label != NAME}
+
+
 def _keep(connection: sqlite3.Connection, name: str, body: str) -> None:
     connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, body))
 
@@ -374,7 +381,7 @@ def _quantiles(
     """One series for each histogram: the buckets of one have the same labels but for `le`."""
     histograms: dict[str, list[tuple[float, int]]] = {}
     for number, labels in wanted.items():
-        others = json.dumps({name: value for name, value in labels.items() if name != "le"})
+        others = json.dumps({name: value for name, value in _without_name(labels).items() if name != "le"})
         histograms.setdefault(others, []).append((float(labels["le"]), number))
     found = []
     for others, buckets in histograms.items():

@@ -9,6 +9,7 @@ from penstock.observe.metrics.families import (
     metric_families,
     metric_values,
 )
+from penstock.observe.metrics.labels import labels_of
 from penstock.observe.metrics.samples import FlowSample, SavepointSample, ServerSample
 from penstock.observe.metrics.totals import FlowTotals
 from penstock.observe.metrics.user_totals import UserMetric, add_user_metrics
@@ -29,6 +30,7 @@ __all__ = [
     "TotalsKeep",
     "UserMetric",
     "add_user_metrics",
+    "labels_of",
     "metric_families",
     "metric_values",
     "metrics_page",

@@ -237,7 +237,7 @@ Nothing else has to run. `penstock metrics FLOW --over 1h --name penstock_record
 - `GET /v1/metrics/names`: `{"names": [{"name", "type", "unit", "help", "series"}]}`, what is stored;
 - `GET /v1/metrics/series?name=penstock_records_in_total&flow=revenue&over=1h&step=1m&function=rate`:
   `{"name", "function", "step_s", "times_us": [...], "series": [{"labels": {...}, "values": [...]}]}`, a value for each
-  time, null where there was no sample: a gap is a gap. `label=step:orders` (any number) picks series; `start_us`,
+  time, null where there was no sample: a gap is a gap. `label=step=orders` (any number) picks series; `start_us`,
   `end_us` instead of `over`; `q=0.99` with `function=quantile`.
 
 Functions: `last`, `avg`, `max`; `rate` (a second) and `increase`, which know that a counter that fell began again;
