@@ -48,6 +48,7 @@ KINDS: Sequence[tuple[str, schemathesis.GenerationMode, int]] = (
     ("plain", schemathesis.GenerationMode.NEGATIVE, 3),
 )
 """Which document is asked, whether what it allows or what it does not, and how often."""
+PATIENCE_S = 120
 LENGTH = 100
 """Of texts that may be long: to draw 20,000 characters takes a second. What is too long is sent by the attacks."""
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
@@ -118,7 +119,8 @@ class Target:
             @given(self.operations[document, method, _shape(path)].as_strategy(generation_mode=mode))
             @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
             def asked(case: schemathesis.Case[Any]) -> None:
-                answer = case.call(base_url=self.url, headers={"Authorization": f"Bearer {self.keys[role]}"})
+                key = {"Authorization": f"Bearer {self.keys[role]}"}
+                answer = case.call(base_url=self.url, headers=key, timeout=PATIENCE_S)
                 statuses.add(answer.status_code)
                 case.validate_response(answer, checks=CHECKS)
 
