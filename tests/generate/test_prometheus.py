@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,10 +121,12 @@ def test_we_fire_the_same_alerts(name: str) -> None:
         assert _fires(RULES[name], case.good, case.after_min) == []
 
 
-def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
-    """Promtool finds no fault in it, nor in the rules."""
-    (tmp_path / "token").write_text("t")
-    config = prometheus_config(["127.0.0.1:7654"], token_file="token", alertmanagers=["127.0.0.1:9093"])
+@pytest.mark.parametrize("tls", [{}, {"scheme": "https"}, {"scheme": "https", "ca_file": "ca.crt"}])
+def test_prometheus_takes_the_configuration(tmp_path: Path, tls: dict[str, Any]) -> None:
+    """Promtool finds no fault in it, nor in the rules; also where the server speaks https."""
+    for name in ("token", "ca.crt"):
+        (tmp_path / name).write_text("t")
+    config = prometheus_config(["127.0.0.1:7654"], token_file="token", alertmanagers=["127.0.0.1:9093"], **tls)
     for name, text in {**config, **prometheus_rules(list(RULES.values()))}.items():
         (tmp_path / name).write_text(text)
     assert f"SUCCESS: {len(RULES)} rules found" in promtool("check", "config", "prometheus.yml", folder=tmp_path)

@@ -106,15 +106,27 @@ def _duration(seconds: float) -> str:
 
 
 def prometheus_config(
-    targets: Sequence[str], *, token_file: str, every_s: float = 10.0, alertmanagers: Sequence[str] = ()
+    targets: Sequence[str],
+    *,
+    token_file: str,
+    every_s: float = 10.0,
+    alertmanagers: Sequence[str] = (),
+    scheme: str = "http",
+    ca_file: str | None = None,
 ) -> dict[str, str]:
-    """A `prometheus.yml` that scrapes servers (`host:port`) with the token in a file, and loads the rules beside it."""
+    """A `prometheus.yml` that scrapes servers (`host:port`) with the token in a file, and loads the rules beside it.
+
+    `scheme`: http or https. `ca_file`: whose certificates are trusted, where they are not those that everybody trusts.
+    """
+    tls = {} if ca_file is None else {"tls_config": {"ca_file": ca_file}}
     config: dict[str, Any] = {
         "global": {"scrape_interval": _duration(every_s), "evaluation_interval": _duration(every_s)},
         "rule_files": ["penstock-rules.yml"],
         "scrape_configs": [
             {
                 "job_name": "penstock",
+                "scheme": scheme,
+                **tls,
                 "authorization": {"type": "Bearer", "credentials_file": token_file},
                 "static_configs": [{"targets": list(targets)}],
             }

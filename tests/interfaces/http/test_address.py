@@ -120,7 +120,10 @@ def test_up_speaks_https(endless: Path, certificate: Certificate) -> None:
         with httpx.Client(base_url=url[1], verify=trust, trust_env=False) as client:
             named = client.get("/v1/health", headers={"Host": NAME})
             other = client.get("/v1/health", headers={"Host": f"not.{NAME}"})
+        scraped = typed(endless, "generate", "prometheus", "--tls-ca", "flows.crt").out
 
+    assert "scheme: https" in scraped
+    assert "ca_file: flows.crt" in scraped
     assert [named.status_code, other.status_code] == [200, 403]
 
 

@@ -17,7 +17,7 @@ from penstock.observe import Basis
 
 __all__ = ["What", "command"]
 
-_DEFAULT = "127.0.0.1:7654"
+_DEFAULT = "http://127.0.0.1:7654"
 _TOKEN_FILE = "penstock-token"  # noqa: S105 - the name of a file
 
 
@@ -41,6 +41,10 @@ def command(
     token_file: Annotated[
         str, typer.Option("--token-file", metavar="PATH", help="Where Prometheus finds the server's token.")
     ] = _TOKEN_FILE,
+    tls_ca: Annotated[
+        str | None,
+        typer.Option("--tls-ca", metavar="PATH", help="Ask by https; where Prometheus finds who signed, in PEM."),
+    ] = None,
     alertmanager: Annotated[
         list[str] | None, typer.Option("--alertmanager", metavar="HOST:PORT", help="Where Prometheus sends alerts.")
     ] = None,
@@ -59,9 +63,14 @@ def command(
         files = _rules(found)
     else:
         server = living_server(environment)
-        known = [] if server is None or server.url is None else [server.url.partition("//")[2]]
+        url = (None if server is None else server.url) or _DEFAULT
+        scheme, _, known = url.partition("://")
         config = prometheus_config(
-            target or known or [_DEFAULT], token_file=token_file, alertmanagers=alertmanager or []
+            target or [known],
+            token_file=token_file,
+            alertmanagers=alertmanager or [],
+            scheme=scheme if tls_ca is None else "https",
+            ca_file=tls_ca,
         )
         files = {**config, **_rules(found)}
     _give(files, into, as_json=as_json)
