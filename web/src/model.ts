@@ -20,6 +20,7 @@ export interface Flow {
   freshness_s: number | null;
   dead_letters: number;
   backlog_rows: number | null;
+  backlogs: Record<string, { rows: number | null; size_bytes: number | null }>;
   since_us: number | null;
   rows_in_per_s: number | null;
   rows_out_per_s: number | null;

@@ -399,6 +399,7 @@ class Duty:
             "run_ms_p50": median(self._speeds_ms) if self._speeds_ms else None,
             "backlog_rows": progress.backlog_rows,
             "backlog_bytes": progress.backlog_bytes,
+            "backlogs": {read: asdict(one) for read, one in progress.backlogs.items()},
             "catch_up_s": progress.catch_up_s,
             "caught_up_us": None if leader is None else leader.caught_up_us,
             "waits": None if leader is None else leader.waits,

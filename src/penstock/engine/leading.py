@@ -428,8 +428,8 @@ class Leader:
         if not tally.is_due(phase):
             return
         try:
-            backlog = self.planner.backlog(self.computation.last)
+            backlogs = self.planner.backlogs(self.computation.last)
         except ConnectorError:  # what is shown stops no flow; the next question to the source is asked with patience
-            backlog = (None, None)
+            backlogs = {}
         watermark_us = self.computation.tracker.least_us()
-        tally.show(phase, epoch=self.computation.epoch, watermark_us=watermark_us, backlog=backlog, epoch_ms=epoch_ms)
+        tally.show(phase, epoch=self.computation.epoch, watermark_us=watermark_us, backlogs=backlogs, epoch_ms=epoch_ms)

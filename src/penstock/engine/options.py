@@ -6,6 +6,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from penstock.connect import Backlog
+
 __all__ = ["Progress", "RunOptions", "RunResult", "StopSignal"]
 
 
@@ -57,7 +59,7 @@ class Progress:
     """Where a run is: totals of this run, and the present. `phase`: loading, running, idle, draining or retrying.
 
     `counted_epoch`: the last epoch that the totals are of; 0 for none. `catch_up_s`: when nothing will wait any more,
-    as the backlog shrank lately; None: not known, or it does not shrink.
+    as the backlog shrank lately; None: not known, or it does not shrink. `backlogs`: what waits at each read.
     """
 
     flow: str
@@ -73,6 +75,7 @@ class Progress:
     watermark_us: int | None = None
     backlog_rows: int | None = None
     backlog_bytes: int | None = None
+    backlogs: Mapping[str, Backlog] = field(default_factory=dict)
     catch_up_s: float | None = None
     checks_failed: Mapping[str, int] = field(default_factory=dict)
     message: str = ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penstock.clock import Clock
-from penstock.connect import Budget, Offsets, Source
+from penstock.connect import Backlog, Budget, Offsets, Source
 from penstock.engine.batch import BEGINNING_US, END_US
 from penstock.engine.options import RunOptions
 from penstock.flow import Definition, ops
@@ -173,13 +173,10 @@ class Planner:
                 return False
         return True
 
-    def backlog(self, last: EpochPlan | None) -> tuple[int | None, int | None]:
-        """Rows and bytes that wait, as far as the sources know."""
+    def backlogs(self, last: EpochPlan | None) -> dict[str, Backlog]:
+        """What waits at each read, as far as its source knows."""
         starts = self.start_of(last)
-        known = [source.backlog(starts[step]) for step, source in self._sources.items()]
-        rows = [one.rows for one in known if one.rows is not None]
-        sizes = [one.size_bytes for one in known if one.size_bytes is not None]
-        return (sum(rows) if rows else None), (sum(sizes) if sizes else None)
+        return {step: source.backlog(starts[step]) for step, source in self._sources.items()}
 
     def wait(self, last: EpochPlan | None, timeout_s: float) -> None:
         """Give the sources a moment; or the sinks, where the shortest epoch is not over yet.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from penstock.clock import Clock
+from penstock.connect import Backlog
 from penstock.engine.options import Progress
 from penstock.ledger import EpochRecord
 
@@ -62,12 +63,15 @@ class Tally:
         *,
         epoch: int,
         watermark_us: int | None,
-        backlog: tuple[int | None, int | None] = (None, None),
+        backlogs: Mapping[str, Backlog] | None = None,
         epoch_ms: float | None = None,
     ) -> None:
-        """Tell where the run is."""
+        """Tell where the run is. `backlogs`: what waits at each read."""
         self.shown_s = self._clock.stopwatch_s()
-        waiting = backlog[1] if backlog[0] is None else backlog[0]
+        by_read = {} if backlogs is None else backlogs
+        rows = _sum([one.rows for one in by_read.values()])
+        size_bytes = _sum([one.size_bytes for one in by_read.values()])
+        waiting = size_bytes if rows is None else rows
         self.progress = replace(
             self.progress,
             epoch=epoch,
@@ -80,8 +84,9 @@ class Tally:
             rows_per_s=self.totals["rows_in"] / max(self.seconds, 1e-9),
             epoch_ms=self.progress.epoch_ms if epoch_ms is None else epoch_ms,
             watermark_us=watermark_us,
-            backlog_rows=backlog[0],
-            backlog_bytes=backlog[1],
+            backlog_rows=rows,
+            backlog_bytes=size_bytes,
+            backlogs=dict(by_read),
             catch_up_s=None if waiting is None else self._catch_up_s(waiting),
             checks_failed=dict(self.checks_failed),
             message="",
@@ -106,3 +111,9 @@ class Tally:
         """Tell that a system is away and waited for."""
         self.progress = replace(self.progress, phase="retrying", message=message)
         self._on_progress(self.progress)
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    """Of what is known; None where nothing is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

@@ -85,7 +85,7 @@ def test_the_overview_filters_and_groups(ann: Visit) -> None:
 def test_the_graph_says_what_is_below(ann: Visit) -> None:
     """A step is chosen by click or key; its source is shown, and letters of other steps are not."""
     page = ann.open(f"/flows/{FLOW}")
-    expect(page.get_by_role("button", name=re.compile(r"^orders read [\d.]+"))).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile(r"^orders read .*[\d.]+.s"))).to_be_visible()
     page.get_by_role("button", name=re.compile("^paid filter")).press("Enter")
     expect(page.get_by_label("Source of paid")).to_contain_text('pl.col("status") == "paid"')
     expect(page.get_by_text("No row fell at paid.")).to_be_visible()
@@ -93,6 +93,16 @@ def test_the_graph_says_what_is_below(ann: Visit) -> None:
     expect(page.get_by_label("Source of paid")).to_have_count(0)
     expect(page.get_by_role("group", name=re.compile("^Rows in. orders: between")).first).to_be_visible()
     expect(page.get_by_role("list", name="Versions that led in this time").get_by_role("listitem")).not_to_have_count(0)
+
+
+def test_each_step_says_where_its_time_went(ann: Visit) -> None:
+    """A read reads, a write writes, and the others wait meanwhile; in words on the box and beside its source."""
+    page = ann.open(f"/flows/{FLOW}?step=priced")
+    for step, deed in (("orders", "reading"), ("priced", "busy"), ("write_paid_orders", "writing")):
+        shares = re.compile(rf"^{step} .*{deed} (under 1|\d+) %, blocked (under 1|\d+) %, idle (under 1|\d+) %")
+        expect(page.get_by_role("button", name=shares)).to_be_visible()
+    expect(page.get_by_text(re.compile("^In the last minute: busy .* %, blocked .* %, idle"))).to_be_visible()
+    assert ann.faults == []
 
 
 def test_a_dead_letter_is_edited_tried_and_replayed(ann: Visit) -> None:

@@ -4,15 +4,19 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { memo } from "./memo";
 import type { Graph, Step } from "../model";
 import { rate } from "../format";
+import { shareWords, type StepShares } from "./shares";
 
 export interface StepFigures {
   rate?: number;
   dead?: number;
   late?: number;
+  shares?: StepShares;
+  /** What waits at a read, in words; empty where nothing does. */
+  waits?: string;
 }
 
-const BOX = 52;
-const LAYER = 86;
+const BOX = 58;
+const LAYER = 92;
 const MARGIN = 12;
 const FAMILY: Record<string, string> = { read: "read", write: "write", expect: "check" };
 
@@ -102,9 +106,9 @@ const Box = memo(
   function Box({ step, width, figures, chosen, choose }: BoxProps) {
     const family = FAMILY[step.kind] ?? (step.stateful ? "state" : "row");
     const shown = cut(step.name, 20);
-    const seen = [shown, cut(step.kind, 14), figures?.rate === undefined ? "" : rate(figures.rate), figures?.dead ? dead(figures.dead) : ""];
+    const seen = [shown, figures?.waits ? `${cut(step.kind, 8)} · ${figures.waits}` : cut(step.kind, 14), figures?.rate === undefined ? "" : rate(figures.rate), figures?.dead ? dead(figures.dead) : ""];
     // The words of the box as they stand, then what they leave out.
-    const label = `${seen.filter(Boolean).join(" ")}${shown === step.name ? "" : `, in full ${step.name}`}${figures?.dead ? ", dead letters" : ""}`;
+    const label = `${seen.filter(Boolean).join(" ")}${shown === step.name ? "" : `, in full ${step.name}`}${figures?.dead ? ", dead letters" : ""}${figures?.shares ? `, ${shareWords(step.kind, figures.shares)}` : ""}`;
     const pick = () => choose(chosen ? "" : step.name);
     return (
       <g
@@ -135,6 +139,7 @@ const Box = memo(
             {seen[2]}
           </text>
         )}{" "}
+        {figures?.shares && <ShareBar shares={figures.shares} width={width - 26} />}
         {seen[3] && (
           <g class="dead" transform={`translate(${width - 14} 14)`}>
             <circle r="9" />
@@ -150,8 +155,24 @@ const Box = memo(
     before.step === after.step &&
     before.chosen === after.chosen &&
     before.figures?.rate === after.figures?.rate &&
-    before.figures?.dead === after.figures?.dead,
+    before.figures?.dead === after.figures?.dead &&
+    before.figures?.waits === after.figures?.waits &&
+    before.figures?.shares === after.figures?.shares,
 );
+
+function ShareBar({ shares, width }: { shares: StepShares; width: number }) {
+  let x = 0;
+  return (
+    <g class="shares" transform={`translate(14 ${BOX - 11})`}>
+      <rect class="track" width={width} height="4" />
+      {(["busy", "blocked", "idle"] as const).map((state) => {
+        const part = <rect class={state} x={x} width={shares[state] * width} height="4" />;
+        x += shares[state] * width;
+        return part;
+      })}
+    </g>
+  );
+}
 
 function dead(number: number): string {
   return number > 99 ? "99+" : String(number);

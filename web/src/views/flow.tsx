@@ -8,6 +8,7 @@ import type { Flow, Graph, History, LetterGroup } from "../model";
 import { marked, rangeName, RANGES, setRange } from "../range";
 import { note, place } from "../route";
 import { FlowGraph, type StepFigures } from "../ui/graph";
+import { percent, shareWords, stepShares, waitWords, type StepShares } from "../ui/shares";
 import { Ago, Card, Code, Empty, Freshness, Missing, StatePill, Trouble, useAsked, useTick } from "../ui/parts";
 import { Refused } from "../api";
 import { sentence } from "../words";
@@ -45,12 +46,15 @@ function Loaded({ flow }: { flow: Flow }) {
   const turn = useTick(5000);
   const graph = useAsked(() => get<Graph>(path("/v1/flows/{name}/graph", { name })), [name, flow.version]);
   const history = useAsked(() => get<History>(path("/v1/flows/{name}/history", { name })), [name, turn]);
+  const sampled = useTick(10_000);
+  const shares = useAsked(() => stepShares(name), [name, sampled]);
   const groups = useAsked(
     () => get<{ count: number; groups: LetterGroup[] }>(path("/v1/flows/{name}/dead-letters/groups", { name })),
     [name, flow.dead_letters, beat.value],
   );
   useEffect(() => () => void (marked.value = null), [name]);
   const choose = (chosen: string) => note({ step: chosen });
+  const figures = figuresOf(flow, graph.value, history.value, groups.value?.groups, shares.value);
   const chosen = graph.value?.steps.find((one) => one.name === step);
   return (
     <div class="flow">
@@ -105,7 +109,7 @@ function Loaded({ flow }: { flow: Flow }) {
         <aside>
           <Card title="Steps" class="steps" more={graph.value && <span class="quiet">{graph.value.steps.length}</span>}>
             {graph.value ? (
-              <FlowGraph graph={graph.value} figures={figuresOf(history.value, groups.value?.groups)} chosen={step} choose={choose} />
+              <FlowGraph graph={graph.value} figures={figures} chosen={step} choose={choose} />
             ) : graph.error ? (
               <Trouble error={graph.error} />
             ) : (
@@ -119,6 +123,12 @@ function Loaded({ flow }: { flow: Flow }) {
                   {chosen.kind}
                   {chosen.place ? ` · ${chosen.place}` : ""} · <code>{chosen.location}</code>
                 </p>
+                {figures[chosen.name]?.shares && (
+                  <p>
+                    In the last minute: {shareWords(chosen.kind, figures[chosen.name]!.shares!)}
+                    {figures[chosen.name]?.waits && `; ${figures[chosen.name]?.waits}`}.
+                  </p>
+                )}
                 <Code text={chosen.source.trim()} label={`Source of ${chosen.name}`} />
                 <p class="columnlist">
                   {Object.entries(chosen.columns).map(([column, type]) => (
@@ -174,18 +184,17 @@ export function RangeSwitch() {
   );
 }
 
-/** Where the time of the last minute went. Steps of one flow share a process, so this is told for all of them. */
+/** Where the time of the last minute went, for the flow as a whole; and what the bars of the graph mean. */
 function Load({ history }: { history: History }) {
   const mean = (values: number[]) => values.slice(-13, -1).reduce((sum, one) => sum + one, 0) / Math.min(12, values.length);
   const busy = mean(history.busy);
   const blocked = mean(history.blocked);
   const idle = Math.max(0, 1 - busy - blocked);
-  const percent = (share: number) => `${Math.round(share * 100)} %`;
   return (
     <div class="load" role="img" aria-label={`In the last minute: computing ${percent(busy)}, writing ${percent(blocked)}, idle ${percent(idle)}`}>
       <span class="track">
-        <i class="busy" style={{ width: percent(busy) }} />
-        <i class="blocked" style={{ width: percent(blocked) }} />
+        <i class="busy" style={{ width: `${100 * busy}%` }} />
+        <i class="blocked" style={{ width: `${100 * blocked}%` }} />
       </span>
       <span class="words">
         <span>
@@ -198,14 +207,25 @@ function Load({ history }: { history: History }) {
           <i class="dot idle" /> idle {percent(idle)}
         </span>
       </span>
+      <p class="hint">On each step: busy, blocked while its epoch is elsewhere, idle between epochs.</p>
     </div>
   );
 }
 
-function figuresOf(history: History | null, groups: LetterGroup[] | undefined): Record<string, StepFigures> {
+function figuresOf(
+  flow: Flow,
+  graph: Graph | null,
+  history: History | null,
+  groups: LetterGroup[] | undefined,
+  shares: Record<string, StepShares> | null,
+): Record<string, StepFigures> {
   const found: Record<string, StepFigures> = {};
   const recent = (values: number[]) => values.slice(-13, -1).reduce((sum, one) => sum + one, 0) / 12;
   for (const [name, values] of Object.entries({ ...history?.rows_in, ...history?.rows_out })) found[name] = { rate: recent(values) };
+  for (const { name } of graph?.steps ?? []) {
+    const waits = waitWords(flow, name);
+    found[name] = { ...found[name], ...(shares?.[name] && { shares: shares[name] }), ...(waits && { waits }) };
+  }
   for (const group of groups ?? []) {
     const open = (found[group.step]?.dead ?? 0) + group.open;
     if (open) found[group.step] = { ...found[group.step], dead: open };

@@ -104,6 +104,7 @@ def _overview_of(status: FlowStatus, ledger: Ledger, recent: RecentEpochs | None
         "freshness_s": status.fresh_s(now_us),
         "dead_letters": ledger.count_dead_letters(status.flow),
         "backlog_rows": None if leader is None else leader.facts.get("backlog_rows"),
+        "backlogs": {} if leader is None else leader.facts.get("backlogs") or {},
         "since_us": None if leader is None else leader.joined_us,
         **(_UNKNOWN if recent is None else recent.glance(status.flow)),
     }

@@ -210,6 +210,11 @@ add to 1: a step is busy for its own part of an epoch, blocked while the epoch i
 idle between epochs. Steps that Polars runs as one query share the time of that query in equal parts; rows between them
 are counted by nobody, so `penstock_step_records_*` tells only of steps whose rows were ever there.
 
+A read is busy while it reads, its part of that time by its rows, and idle while the flow waits for input. A write is
+busy while it waits for its sink. The page draws these three on each step of the graph, as the mean of what
+`penstock metrics FLOW --name penstock_step_time_seconds_total --over 1m --step 10s --json` tells. What waits at each
+read is in `backlogs` of the leading member in `penstock status FLOW --json`, in rows or bytes, as its source can tell.
+
 ## Metrics of your own
 
 ```python
