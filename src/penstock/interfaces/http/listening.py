@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, Thread
 
 import uvicorn
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp
 
 from penstock.errors import ConfigError
 from penstock.interfaces.http.address import LOOPBACK, Address
+from penstock.interfaces.http.stopping import Stopping
 
 __all__ = ["DEFAULT_PORT", "Listener"]
 
@@ -30,8 +32,9 @@ class Listener:
     def __init__(self, app: ASGIApp, *, port: int | None = None, address: Address = LOOPBACK) -> None:
         self._socket = _listening(address.host, port)
         self.url = address.url(self._socket.getsockname()[1])
+        self._stopping = Stopping()
         config = uvicorn.Config(
-            app,
+            self._stopping.known_to(app),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -66,9 +69,12 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what is being answered, and listen no more."""
+        """Finish what is being answered, end the streams, and listen no more."""
         self._server.should_exit = True
         if self._thread.is_alive():
+            if self._loop is not None:
+                with suppress(RuntimeError):  # it has ended meanwhile
+                    self._loop.call_soon_threadsafe(self._stopping.begin)
             self._thread.join(2 * _STOP_S)
         self._socket.close()
 

@@ -22,6 +22,7 @@ from penstock.clock import Clock
 from penstock.control import Environment, SqlSession, log_folder, project_for
 from penstock.errors import ConfigError, did_you_mean
 from penstock.interfaces.http.bodies import TimeUs
+from penstock.interfaces.http.stopping import STOPPING, stopping_of
 from penstock.observe import (
     SEVERITIES,
     LogQuery,
@@ -195,6 +196,7 @@ def _tail_route(app: FastAPI, environment: Environment, clock: Clock) -> None:
         query = _query(filter, flow, severity, None, None)
         condition = query.condition(clock.now_us())
         following = LogTail(log_folder(environment), query.span.flows)
+        stopping = stopping_of(request)
 
         async def stream() -> AsyncIterator[str]:
             connection = duckdb.connect()
@@ -202,7 +204,7 @@ def _tail_route(app: FastAPI, environment: Environment, clock: Clock) -> None:
                 connection.execute("set timezone = 'UTC'")
                 yield _event("ready", {})
                 silent = 0
-                while not await request.is_disconnected():
+                while not (stopping.has_begun or await request.is_disconnected()):
                     news = await asyncio.to_thread(following.news)
                     rows = await asyncio.to_thread(matching, connection, news, condition) if news.height else []
                     silent = 0 if rows else silent + 1
@@ -212,7 +214,8 @@ def _tail_route(app: FastAPI, environment: Environment, clock: Clock) -> None:
                         yield _event("entries", [entry_json(row) for row in rows[-_TAIL_MOST:]])
                     elif silent % _STILL_THERE_LOOKS == 0:
                         yield ": still there\n\n"
-                    await asyncio.sleep(_TAIL_EVERY_S)
+                    await stopping.pause(_TAIL_EVERY_S)
+                yield STOPPING
             finally:
                 following.close()
                 connection.close()

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from penstock.clock import Clock
 from penstock.errors import PenstockError
+from penstock.interfaces.http.stopping import STOPPING, Stopping, stopping_of
 from penstock.ledger import Ledger
 
 __all__ = ["stream_routes"]
@@ -45,8 +46,8 @@ class Feed:
         self._last_event = 0
         self._task: asyncio.Task[None] | None = None
 
-    async def listen(self, after: int | None) -> AsyncIterator[str]:
-        """Messages for one page: all flows, the events after `after`, then what changes."""
+    async def listen(self, after: int | None, stopping: Stopping) -> AsyncIterator[str]:
+        """Messages for one page: all flows, the events after `after`, then what changes, until the server stops."""
         queue: asyncio.Queue[str] = asyncio.Queue(_WAITING_MOST)
         if len(self._listeners) >= _LISTENERS_MOST:
             yield _message("full", {"listeners": _LISTENERS_MOST})
@@ -58,11 +59,9 @@ class Feed:
                 yield text
             if self._task is None or self._task.done():
                 self._task = asyncio.create_task(self._look())
-            while True:
-                try:
-                    yield await asyncio.wait_for(queue.get(), _BEAT_EVERY_S)
-                except TimeoutError:
-                    yield ": beat\n\n"
+            while not stopping.has_begun:
+                yield await stopping.first(queue.get(), timeout_s=_BEAT_EVERY_S) or ": beat\n\n"
+            yield STOPPING
         finally:
             self._listeners.discard(queue)
 
@@ -120,14 +119,15 @@ def stream_routes(app: FastAPI, ledger: Ledger, clock: Clock, overview: Callable
 
     @app.get("/v1/stream", tags=["facts"], response_class=StreamingResponse)
     async def stream(request: Request) -> StreamingResponse:
-        """Changes as server-sent events: `flows` (overview of those that changed, at first all), `event`, `trouble`.
+        """Changes as server-sent events: `flows` (overview of those that changed, at first all), `event`, `trouble`;
+        `stopping` is the last one of a server that ends.
 
         Who comes again with `Last-Event-ID` gets the events since then.
         """
         text = request.headers.get("last-event-id", "")
         after = int(text) if text.isdecimal() and len(text) <= _DIGITS_MOST else None
-        kind = "text/event-stream"
-        return StreamingResponse(feed.listen(after), media_type=kind, headers={"x-accel-buffering": "no"})
+        messages = feed.listen(after, stopping_of(request))
+        return StreamingResponse(messages, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
 def _told(flow: Mapping[str, Any]) -> dict[str, Any]:
