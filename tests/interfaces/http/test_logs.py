@@ -14,6 +14,7 @@ from penstock.clock import ManualClock
 from penstock.control import bare_project, log_folder, opened_ledger
 from penstock.interfaces.http import Listener, kept_token, make_app
 from penstock.observe import JournalWriter
+from penstock.observe.logs.journal import JOURNALS
 from tests.observe.logs.lines import HOUR_US, START_US, put, written
 
 
@@ -177,3 +178,27 @@ def test_entries_come_live(rest: Rest) -> None:
                 break
 
     assert seen == [f"live {number}" for number in range(5)]
+
+
+def test_too_many_at_once_are_counted(rest: Rest, tmp_path: Path) -> None:
+    """Of what comes between two looks the tail sends the newest 2,000, and before them how many it leaves out."""
+    aside = tmp_path / "aside"
+    lines = [(number, f"flood {number}") for number in range(2_500)]
+    written(aside, lines, worker="w2", size_bytes=1 << 20)  # one file, so that all of it comes at once
+    told: list[tuple[str, Any]] = []
+    with rest.client.stream("GET", "/v1/logs/tail", params={"filter": "message:flood"}) as answer:
+        kind = ""
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: ") and kind == "ready":
+                for file in (aside / JOURNALS).iterdir():
+                    file.rename(rest.journal.folder / file.name)
+            elif line.startswith("data: "):
+                told.append((kind, json.loads(line.removeprefix("data: "))))
+                if kind == "entries":
+                    break
+
+    (_, skipped), (_, entries) = told
+    assert skipped == {"count": 500}
+    assert [entry["message"] for entry in entries] == [f"flood {number}" for number in range(500, 2_500)]

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,19 +81,26 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`penstock up` with the flow running and orders coming in."""
     folder = tmp_path_factory.mktemp("shop")
     make_shop(folder)
+    with serving(folder) as found:
+        assert typed(folder, "start", FLOW).code == 0
+        customers = Customers(folder)
+        try:
+            yield found
+        finally:
+            customers.close()
+            _end_flows(folder)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Served]:
+    """`penstock up` in a project."""
     with started(folder, "up", "--port", "0", "--spares", "0", terminal=True) as running:
         said = running.wait_for_text("this server leads")
         token = re.search(r"token \(shown once, only its hash is kept\): (pt_\w+)", said)
         link = re.search(r"(http://[\d.:]+)/#token=(pl_\w+)", said)
         assert token is not None
         assert link is not None
-        assert typed(folder, "start", FLOW).code == 0
-        customers = Customers(folder)
-        try:
-            yield Served(folder, link[1], token[1], link[0])
-        finally:
-            customers.close()
-            _end_flows(folder)
+        yield Served(folder, link[1], token[1], link[0])
 
 
 def _end_flows(folder: Path) -> None:

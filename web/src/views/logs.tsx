@@ -16,6 +16,7 @@ import { SqlTable } from "./panel";
 
 const PAGE = 500;
 const KEPT = 20_000;
+const PAINT_EVERY_MS = 150;
 const SQL_FIRST = "select timestamp, severity, flow, step, message from logs order by timestamp desc limit 200";
 
 export function Logs() {
@@ -132,41 +133,66 @@ function Found({ around }: { around: { filter: string; since_us: number; until_u
   return <Lines entries={entries} atEnd={() => void more(next, turn.current)} />;
 }
 
-/** New lines come in bunches; they are painted once a frame, however many there are. */
+interface Told {
+  seen: number;
+  /** Lines that nobody was told: too many at once for the server, or for this page while it holds still. */
+  leftOut: number;
+  /** How often the connection broke; what was logged meanwhile is not in the list. */
+  gaps: number;
+}
+
+/** New lines come in bunches; they are painted a few times a second, however many there are. */
 function Tail({ filter }: { filter: string }) {
   const [entries, setEntries] = useState<LogEntry[]>([]);
-  const [seen, setSeen] = useState(0);
-  const [lost, setLost] = useState(false);
+  const [told, setTold] = useState<Told>({ seen: 0, leftOut: 0, gaps: 0 });
+  const [link, setLink] = useState<"connecting" | "live" | "lost">("connecting");
   const waiting = useRef<LogEntry[]>([]);
+  const missed = useRef(0);
   const [paused, setPaused] = useState(false);
   useEffect(() => {
     const source = new EventSource(`/v1/logs/tail?${new URLSearchParams({ filter })}`);
-    source.onopen = () => setLost(false);
-    source.onerror = () => setLost(true);
-    const take = (message: MessageEvent<string>) => {
-      const told = JSON.parse(message.data) as LogEntry | LogEntry[] | { entries: LogEntry[] };
-      waiting.current.push(...(Array.isArray(told) ? told : "entries" in told ? told.entries : [told]));
-      if (waiting.current.length > KEPT) waiting.current.splice(0, waiting.current.length - KEPT);
-    };
-    source.onmessage = take;
-    source.addEventListener("entries", take as EventListener);
+    waiting.current = [];
+    missed.current = 0;
+    setEntries([]);
+    setTold({ seen: 0, leftOut: 0, gaps: 0 });
+    setLink("connecting");
+    let known = false;
+    source.addEventListener("ready", () => {
+      if (known) setTold((before) => ({ ...before, gaps: before.gaps + 1 }));
+      known = true;
+      setLink("live");
+    });
+    source.onerror = () => setLink("lost");
+    source.addEventListener("skipped", (message) => {
+      missed.current += (JSON.parse((message as MessageEvent<string>).data) as { count: number }).count;
+    });
+    source.addEventListener("entries", (message) => {
+      waiting.current.push(...(JSON.parse((message as MessageEvent<string>).data) as LogEntry[]));
+      const tooMany = waiting.current.length - KEPT;
+      if (tooMany > 0) {
+        waiting.current.splice(0, tooMany);
+        missed.current += tooMany;
+      }
+    });
     return () => source.close();
   }, [filter]);
   useEffect(() => {
     if (paused) return;
     const timer = setInterval(() => {
-      if (!waiting.current.length) return;
+      if (!waiting.current.length && !missed.current) return;
       const fresh = waiting.current.reverse();
+      const leftOut = missed.current;
       waiting.current = [];
-      setSeen((number) => number + fresh.length);
+      missed.current = 0;
+      setTold((before) => ({ ...before, seen: before.seen + fresh.length, leftOut: before.leftOut + leftOut }));
       setEntries((old) => [...fresh, ...old].slice(0, KEPT));
-    }, 150);
+    }, PAINT_EVERY_MS);
     return () => clearInterval(timer);
   }, [paused]);
   return (
     <>
       <p class="listhead quiet" role="status">
-        {lost ? "The connection is away; it comes back by itself." : `${count(seen)} lines since you follow.`}
+        {link === "live" ? inWords(told) : link === "connecting" ? "Connecting…" : "The connection is away; it comes back by itself."}
         <Button kind="quiet" onClick={() => setPaused(!paused)}>
           {paused ? "Go on" : "Hold still"}
         </Button>
@@ -174,6 +200,14 @@ function Tail({ filter }: { filter: string }) {
       <Lines entries={entries} pinned={!paused} />
     </>
   );
+}
+
+function inWords({ seen, leftOut, gaps }: Told): string {
+  const parts = [`${count(seen)} lines since you follow`];
+  if (leftOut) parts.push(`${count(leftOut)} more came too fast and are left out here`);
+  if (gaps) parts.push(`the connection broke ${count(gaps)} times, and lines of that time are left out here`);
+  if (seen > KEPT) parts.push(`the newest ${count(KEPT)} are in the list`);
+  return `${parts.join("; ")}.`;
 }
 
 function Lines({ entries, atEnd, pinned }: { entries: LogEntry[]; atEnd?: () => void; pinned?: boolean }) {

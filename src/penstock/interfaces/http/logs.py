@@ -25,6 +25,7 @@ from penstock.interfaces.http.bodies import TimeUs
 from penstock.interfaces.http.stopping import STOPPING, stopping_of
 from penstock.observe import (
     SEVERITIES,
+    Condition,
     LogQuery,
     LogReader,
     LogSpan,
@@ -47,8 +48,8 @@ _ROWS_MOST = 10_000
 _BUCKETS_MOST = 500
 _HOUR_US = 3_600_000_000
 _TAIL_EVERY_S = 0.1
-_TAIL_MOST = 500
-"""Entries of one event: a page that shows more at once shows none of them to anybody."""
+_TAIL_MOST = 2_000
+"""Entries of one event: of a thousand lines a second none is left out, also where a look comes two seconds late."""
 _STILL_THERE_LOOKS = 150
 """After so many looks without an entry a comment is sent: so both sides learn of a connection that is gone."""
 
@@ -190,8 +191,9 @@ def _tail_route(app: FastAPI, environment: Environment, clock: Clock) -> None:
     ) -> StreamingResponse:
         """Entries as they are logged, as server-sent events, ten times a second at most.
 
-        `event: entries`, data `[as of /v1/logs]`, oldest first; `event: skipped`, data `{"count": n}`, where more came
-        at once than anybody can read (500): those are asked by /v1/logs. `event: ready` when it has begun.
+        `event: entries`, data `[as of /v1/logs]`, oldest first; before it `event: skipped`, data `{"count": n}`, where
+        more than 2,000 came since the last look, or a reader was slower than the log: the oldest n are left out, and
+        are asked by /v1/logs. `event: ready` when it has begun.
         """
         query = _query(filter, flow, severity, None, None)
         condition = query.condition(clock.now_us())
@@ -205,13 +207,10 @@ def _tail_route(app: FastAPI, environment: Environment, clock: Clock) -> None:
                 yield _event("ready", {})
                 silent = 0
                 while not (stopping.has_begun or await request.is_disconnected()):
-                    news = await asyncio.to_thread(following.news)
-                    rows = await asyncio.to_thread(matching, connection, news, condition) if news.height else []
-                    silent = 0 if rows else silent + 1
-                    if len(rows) > _TAIL_MOST:
-                        yield _event("skipped", {"count": len(rows) - _TAIL_MOST})
-                    if rows:
-                        yield _event("entries", [entry_json(row) for row in rows[-_TAIL_MOST:]])
+                    text = await asyncio.to_thread(_news, following, connection, condition)
+                    silent = 0 if text else silent + 1
+                    if text:
+                        yield text
                     elif silent % _STILL_THERE_LOOKS == 0:
                         yield ": still there\n\n"
                     await stopping.pause(_TAIL_EVERY_S)
@@ -222,6 +221,13 @@ def _tail_route(app: FastAPI, environment: Environment, clock: Clock) -> None:
 
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)
+
+
+def _news(following: LogTail, connection: duckdb.DuckDBPyConnection, condition: Condition) -> str:
+    """What a tail tells after one look: the newest entries, and how many older ones it leaves out."""
+    rows = matching(connection, following.news(), condition)
+    skipped = _event("skipped", {"count": len(rows) - _TAIL_MOST}) if len(rows) > _TAIL_MOST else ""
+    return skipped + (_event("entries", [entry_json(row) for row in rows[-_TAIL_MOST:]]) if rows else "")
 
 
 def _sql_route(app: FastAPI, environment: Environment) -> None:
