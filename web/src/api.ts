@@ -29,7 +29,7 @@ const PARTS = /^\/v1\/(alerts|logs|metrics|silences)(\/|$)/;
 
 /** Whether this server has a route; asked only of parts that a server may be without. */
 export function has(where: string): boolean {
-  return !PARTS.test(where) || (session.value?.parts ?? []).includes(where);
+  return !PARTS.test(where) || (session.value?.parts ?? []).some((part) => new RegExp(`^${part.replace(/\{\w+\}/g, "[^/]+")}$`).test(where));
 }
 
 export async function get<T>(where: string, params: Values = {}): Promise<T> {

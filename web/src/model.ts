@@ -285,3 +285,32 @@ export interface Alert {
   /** Why nobody is told; empty where somebody is. */
   quiet: string;
 }
+
+export interface Rule {
+  name: string;
+  severity: string;
+  basis: "metric" | "log-entry" | "log-rate" | "sql";
+  query: string;
+  summary: string;
+  target: string;
+  unit: string;
+  for_s: number;
+  keep_s: number;
+  over_s: number;
+  above: number;
+}
+
+/** A time in which an alert would have fired; `end_us` null: it fires still. */
+export interface Episode {
+  labels: Record<string, string>;
+  fired_us: number;
+  end_us: number | null;
+  worst: number;
+}
+
+export interface Backtest {
+  start_us: number;
+  end_us: number;
+  known_us: number | null;
+  episodes: Episode[];
+}

@@ -242,6 +242,25 @@ def test_a_dashboard_is_made_and_shared(ann: Visit) -> None:
     assert ann.axe() == []
 
 
+def test_a_rule_says_when_it_would_have_fired(ann: Visit) -> None:
+    """What it asks, and its past on an axis and as a list; of logs nobody knows what they were."""
+    page = ann.open("/alerts")
+    rules = page.get_by_role("region", name="Rules")
+    rules.get_by_role("button", name=re.compile("Watchdog")).click()
+    expect(rules.get_by_label("What Watchdog asks")).to_be_visible()
+    past = rules.get_by_role("region", name="When Watchdog would have fired")
+    expect(past).to_contain_text("It would have fired 1 time in the last 7 days.")
+    expect(past.get_by_role("listitem")).to_contain_text("still")
+    past.get_by_role("radio", name="1h").click()
+    expect(past).to_contain_text("It would have fired 1 time in the last hour.")
+    expect(past.get_by_role("img", name="Time axis with 1 time at which it would have fired")).to_be_visible()
+    rules.get_by_role("button", name=re.compile("ManyErrors")).click()
+    expect(rules.get_by_role("article", name="ManyErrors")).to_contain_text("Only metrics are kept as they were")
+
+    assert ann.axe() == []
+    assert ann.faults == []
+
+
 def test_a_viewer_has_no_deeds(browser: Browser, served: Served) -> None:
     """A page without buttons that would be refused; what flows do is all there."""
     made = typed(served.folder, "token", "new", "bob", "--role", "viewer")

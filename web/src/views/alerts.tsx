@@ -8,6 +8,7 @@ import { confirm } from "../ui/dialog";
 import { Ago, Button, Card, Empty, Pill, Time, useAsked, useTick } from "../ui/parts";
 import { sentences } from "./actions";
 import { orMissing } from "./flow";
+import { Rules } from "./rules";
 
 const TONES = { firing: "bad", pending: "warn", resolved: "good" } as const;
 const SIGNS = { firing: "M8 3v6.5M8 12.6v.1", pending: "M8 3v5l3 3", resolved: "M3 8.5 6.5 12 13 4.5" } as const;
@@ -48,6 +49,7 @@ export function Alerts() {
         ))}
       </Card>
       <Silences turn={turn} />
+      <Rules alerts={all} turn={turn} />
     </div>
   );
 }

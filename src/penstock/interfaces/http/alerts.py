@@ -47,7 +47,7 @@ def alert_routes(app: FastAPI, ledger: Ledger, clock: Clock, plan: AlertPlan, me
 
     @app.get("/v1/alerts/rules/{rule}/backtest", tags=["alerts"])
     def backtested(rule: str, over: str = "1d") -> dict[str, Any]:
-        """When a rule would have fired, over what is kept of metrics."""
+        """When a rule would have fired, over what is kept of metrics; `known_us`: the oldest sample of them."""
         if meter.history is None:
             raise ConfigError("no store of metrics is open here", hint="penstock up keeps one")
         try:
@@ -57,7 +57,13 @@ def alert_routes(app: FastAPI, ledger: Ledger, clock: Clock, plan: AlertPlan, me
         now_us = clock.now_us()
         start_us = now_us - duration_us(over, what="over")
         found = backtest(chosen, meter.history, start_us=start_us, end_us=now_us, step_s=plan.every_s)
-        return {"rule": rule, "start_us": start_us, "episodes": [one.as_dict() for one in found]}
+        return {
+            "rule": rule,
+            "start_us": start_us,
+            "end_us": now_us,
+            "known_us": meter.history.oldest_us(),
+            "episodes": [one.as_dict() for one in found],
+        }
 
     _silence_routes(app, desk)
 
