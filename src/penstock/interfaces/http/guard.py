@@ -4,9 +4,11 @@ each may ask (`penstock.interfaces.http.access`).
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +25,7 @@ __all__ = ["BODY_BYTES_MAX", "CSRF_HEADER", "Guard", "cookie_name"]
 CSRF_HEADER = "x-csrf-token"
 BODY_BYTES_MAX = 1_000_000
 
+_LINGER_S = 2.0
 _READS = frozenset({"GET", "HEAD"})
 _UNAUTHORIZED, _FORBIDDEN, _TOO_LARGE = 401, 403, 413
 _POLICY = (
@@ -67,6 +70,7 @@ class Guard:
         guarded = _with_headers(send)
         refusal = self._refusal(scope, headers)
         if refusal is not None:
+            await _read_away(receive)
             await _refuse(guarded, *refusal)
         else:
             await self._app(scope, _limited(receive), guarded)
@@ -123,6 +127,18 @@ def _with_headers(send: Send) -> Send:
     return sent
 
 
+async def _read_away(receive: Receive) -> None:
+    """Take what is still coming, where it is little: who is cut off while he sends never sees the answer."""
+    left = 4 * BODY_BYTES_MAX
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body"):  # its end, or that of the connection
+                    return
+                left -= len(message.get("body") or b"")
+
+
 def _limited(receive: Receive) -> Receive:
     """A body that does not say how long it is, is cut off where it is too long: then it is no JSON."""
     seen = 0
@@ -132,6 +148,8 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         seen += len(message.get("body") or b"")
         if seen > BODY_BYTES_MAX:
+            if message.get("more_body"):
+                await _read_away(receive)
             return {"type": "http.request", "body": b"", "more_body": False}
         return message
 
