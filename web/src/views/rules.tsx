@@ -26,7 +26,7 @@ export function Rules({ alerts, turn }: { alerts: Alert[]; turn: number }) {
               <span>
                 <strong>{rule.name}</strong> <span class="quiet">{rule.severity}</span>
               </span>
-              <span>{rule.summary}</span>
+              <span>{named(rule.summary)}</span>
             </span>
           </button>
           {open.has(rule.name) && <Details rule={rule} />}
@@ -147,4 +147,9 @@ function names(one: Episode): string {
     .filter(([name]) => name !== "project" && name !== "env")
     .map(([name, value]) => `${name}=${value}`)
     .join(", ");
+}
+
+/** `{flow} is held`: what stands for a value is set apart. */
+function named(summary: string) {
+  return summary.split(/\{(\w+)\}/).map((part, at) => (at % 2 ? <i key={at}>{part}</i> : part));
 }
