@@ -33,10 +33,11 @@ check: setup
 	web/build.sh check
 	$(PY) -m pytest -q tests/test_tidy.py
 
-# Everything that a change must pass: `check`, then all tests with real servers (installed when missing, as root).
+# Everything that a change must pass: `check`, then all tests with real servers (installed when missing, as root). They
+# wait for processes about as long as they compute: three at once keep two cores busy.
 test: check
 	tests/servers.sh
-	$(PY) -m pytest -q -n 2 --dist loadfile
+	$(PY) -m pytest -q -n 3 --dist loadfile
 
 # The flights of New York, 2013, as a stream.
 demo: setup
