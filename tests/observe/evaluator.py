@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, assert_never
 
 from penstock.observe import SEVERITIES
@@ -17,6 +18,7 @@ from penstock.observe.filters.tree import (
     And,
     Anywhere,
     Comparison,
+    InNetwork,
     Literal,
     Name,
     Node,
@@ -67,6 +69,8 @@ def matches(entry: dict[str, Any], node: Node) -> bool:
         case Search(name, literal):
             places = [entry["message"], entry["attrs"]] if name is None else [text_of(value_of(entry, name))]
             return all(any(word in words(place or "") for place in places) for word in words(literal.text))
+        case InNetwork(name, network):
+            return in_network(text_of(value_of(entry, name)), network.text)
         case Sample(name, share):
             value = text_of(value_of(entry, name))
             digest = hashlib.md5((value or "").encode(), usedforsecurity=False).digest()
@@ -137,6 +141,14 @@ def has(value: str, part: str) -> bool:
     return part.lower() in value.lower()
 
 
+def in_network(address: str | None, network: str) -> bool:
+    """Whether a text is an address of a network."""
+    try:
+        return IPv4Address(address or "") in IPv4Network(network, strict=False)
+    except ValueError:
+        return False
+
+
 def words(value: str) -> list[str]:
     """The words of a text, in small letters."""
     return re.findall(r"[^\W_]+", value.lower())
@@ -168,6 +180,8 @@ def written(node: Node) -> str:
             return f"SEARCH({literal_text(literal) if name is None else f'{name_text(name)}, {literal_text(literal)}'})"
         case Sample(name, share):
             return f"sample({name_text(name)}, {share.text})"
+        case InNetwork(name, network):
+            return f"ip_in_net({name_text(name)}, {literal_text(network)})"
         case _:
             assert_never(node)
 

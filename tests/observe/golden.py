@@ -423,6 +423,10 @@ FUNCTIONS = [
     ("sample(trace, 1)", "3-5 8 9 16 17 21-23 26"),
     ("NOT sample(trace, 1)", "1 2 6 7 10-15 18-20 24 25 27-30"),
     ("sample(jsonPayload.rows, 1)", "1-3 10 11 13 18 21 25 30"),
+    ('ip_in_net(jsonPayload.host, "0.0.0.0/0")', ""),
+    ('NOT ip_in_net(jsonPayload.host, "0.0.0.0/0")', "1-30"),
+    ('ip_in_net(message, "10.0.0.0/8") OR SEARCH("v10")', "19"),
+    ("IP_IN_NET(worker, 10.1.2.3)", ""),
 ]
 
 GOLDEN = [*SEVERITY, *RESOURCE, *MESSAGE, *ANYWHERE, *BOOLEAN, *TIME, *PAYLOAD, *FUNCTIONS]

@@ -15,6 +15,7 @@ from penstock.observe.filters.tree import (
     And,
     Anywhere,
     Comparison,
+    InNetwork,
     Literal,
     Name,
     Node,
@@ -98,6 +99,9 @@ leaves: st.SearchStrategy[Node] = st.one_of(
     st.builds(Present, text_names | json_names | count_names),
     st.builds(Anywhere, st.sampled_from([text for text in TEXTS if text] + WORDS).map(Literal)),
     st.builds(Search, st.none() | text_names | json_names, st.sampled_from(WORDS).map(Literal)),
+    st.builds(
+        InNetwork, text_names | json_names, st.sampled_from(["0.0.0.0/0", "10.0.0.0/8", "10.1.2.3"]).map(Literal)
+    ),
     st.builds(
         Sample,
         text_names,

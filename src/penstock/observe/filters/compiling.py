@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import assert_never
 
 from penstock.observe.filters.columns import column_condition, text_sql
@@ -11,7 +12,19 @@ from penstock.observe.filters.grammar import parse
 from penstock.observe.filters.literals import Source, words_of
 from penstock.observe.filters.patterns import check_patterns
 from penstock.observe.filters.payload import found_in_json, payload_condition, payload_present
-from penstock.observe.filters.tree import And, Anywhere, Comparison, Name, Node, Not, Or, Present, Sample, Search
+from penstock.observe.filters.tree import (
+    And,
+    Anywhere,
+    Comparison,
+    InNetwork,
+    Name,
+    Node,
+    Not,
+    Or,
+    Present,
+    Sample,
+    Search,
+)
 
 __all__ = ["SAMPLE_STEPS", "WORDS_MAX", "compile_filter"]
 
@@ -21,6 +34,7 @@ SAMPLE_STEPS = 1_000_000
 WORDS_MAX = 50
 """A SEARCH has at most so many words, because each of them is a pass over the text."""
 
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _BETWEEN = r"[^\pL\pN]"
 _BETWEEN_IN_JSON = r"(?:[^\pL\pN]|\\[bfnrt])"
 """What stands between two words; in the text of JSON the letter of an escape is no letter of a word."""
@@ -60,6 +74,9 @@ def _condition(source: Source, node: Node) -> Condition:
             return _search(source, node)
         case Sample():
             return _sample(source, node)
+        case InNetwork(name, network):
+            place, pattern = _text_of(source, name), _addresses_of(source.network(network))
+            return never_null(f"regexp_full_match({place.sql}, ?)", *place.parameters, pattern)
         case _:
             assert_never(node)
 
@@ -100,3 +117,13 @@ def _sample(source: Source, sample: Sample) -> Condition:
     share = source.share(sample.share)
     place = _text_of(source, sample.name)
     return never_null(f"md5_number({place.sql}) % {SAMPLE_STEPS} < ?", *place.parameters, round(share * SAMPLE_STEPS))
+
+
+def _addresses_of(network: IPv4Network) -> str:
+    """A pattern of the addresses of a network, in decimals. DuckDB has a type for them, but fetches it by network."""
+    whole, bits = divmod(network.prefixlen, 8)
+    octets = network.network_address.packed
+    parts = [str(octet) for octet in octets[:whole]]
+    if bits:
+        parts.append(f"(?:{'|'.join(str(octets[whole] + number) for number in range(1 << 8 - bits))})")
+    return r"\.".join(parts + [_OCTET] * (4 - len(parts)))

@@ -4,7 +4,7 @@
     all        = any { ["AND"] any }
     any        = one { "OR" one }
     one        = ("NOT" | "-") one | "(" all ")" | leaf
-    leaf       = name operator value | word | quoted | SEARCH(...) | sample(...)
+    leaf       = name operator value | word | quoted | SEARCH(...) | sample(...) | ip_in_net(...)
     value      = word | quoted | "*" | "(" all ")", whose leaves are values of the same name and operator
 
 After the language reference of Cloud Logging and AIP-160 (Google's rules for filters of an API).
@@ -22,6 +22,7 @@ from penstock.observe.filters.tree import (
     And,
     Anywhere,
     Comparison,
+    InNetwork,
     Literal,
     Name,
     Node,
@@ -39,7 +40,7 @@ LEAVES_MAX = 500
 """A filter is nested at most so deep and has at most so many comparisons: the database has to be able to follow."""
 
 _KEYWORDS = ("AND", "OR", "NOT")
-_FUNCTIONS = ("SEARCH", "sample")
+_FUNCTIONS = ("SEARCH", "sample", "ip_in_net")
 _QUOTE_HINT = 'put a value with special characters in double quotes: field="a:b"'
 
 
@@ -214,9 +215,15 @@ class _Parser:
         called = by_name.get(token.text.lower())
         if called is None:
             message = f"{token.text} is no function.{did_you_mean(token.text, _FUNCTIONS)}"
-            raise self._fault(token, message, f"there are {' and '.join(_FUNCTIONS)}")
+            raise self._fault(token, message, f"there are {', '.join(_FUNCTIONS)}")
         opened = self._take()
-        found = self._search(token) if called == "SEARCH" else self._sample(token)
+        found: Node
+        if called == "SEARCH":
+            found = self._search(token)
+        elif called == "sample":
+            found = Sample(*self._field_and_value(token, "a share", "sample(insertId, 0.25)"))
+        else:
+            found = InNetwork(*self._field_and_value(token, "a network", 'ip_in_net(jsonPayload.ip, "10.0.0.0/8")'))
         self._close(opened)
         return found
 
@@ -227,13 +234,12 @@ class _Parser:
             self._take()
         return Search(name, self._argument(token, 'SEARCH("words") or SEARCH(field, "words")'))
 
-    def _sample(self, token: Token) -> Node:
-        usage = "sample(insertId, 0.25)"
+    def _field_and_value(self, token: Token, value: str, usage: str) -> tuple[Name, Literal]:
         name = self._name(self._take())
         if self._peek().kind is not Kind.COMMA:
-            raise self._fault(token, "sample takes a field and a share", usage)
+            raise self._fault(token, f"{token.text} takes a field and {value}", usage)
         self._take()
-        return Sample(name, self._argument(token, usage))
+        return name, self._argument(token, usage)
 
     def _argument(self, token: Token, usage: str) -> Literal:
         if self._peek().kind not in (Kind.WORD, Kind.STRING):

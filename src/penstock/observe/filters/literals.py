@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import IPv4Network
 
 from penstock.errors import QueryError, did_you_mean
 from penstock.observe.entries import SEVERITIES
@@ -55,6 +56,14 @@ class Source:
         if number is None:
             raise self.fault(literal, f"{literal.text!r} is no number", "this field is compared with a number")
         return number
+
+    def network(self, literal: Literal) -> IPv4Network:
+        """The value as a network, an address being one of its own. Raises QueryError."""
+        try:
+            return IPv4Network(literal.text, strict=False)
+        except ValueError:
+            hint = 'ip_in_net(jsonPayload.ip, "10.0.0.0/8")'
+            raise self.fault(literal, f"{literal.text!r} is no network of IPv4", hint) from None
 
     def time(self, literal: Literal) -> datetime:
         """The value as a time in UTC. Raises QueryError."""

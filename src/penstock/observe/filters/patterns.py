@@ -9,7 +9,19 @@ import duckdb
 
 from penstock.analysis import closed_connection
 from penstock.observe.filters.literals import Source
-from penstock.observe.filters.tree import And, Anywhere, Comparison, Literal, Node, Not, Or, Present, Sample, Search
+from penstock.observe.filters.tree import (
+    And,
+    Anywhere,
+    Comparison,
+    InNetwork,
+    Literal,
+    Node,
+    Not,
+    Or,
+    Present,
+    Sample,
+    Search,
+)
 
 __all__ = ["check_patterns"]
 
@@ -46,7 +58,7 @@ def _patterns(node: Node) -> Iterator[Literal]:
         case Comparison(_, operator, literal):
             if operator in ("=~", "!~") and not literal.is_null:
                 yield literal
-        case Present() | Anywhere() | Search() | Sample():
+        case Present() | Anywhere() | Search() | Sample() | InNetwork():
             return
         case _:
             assert_never(node)

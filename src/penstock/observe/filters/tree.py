@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-__all__ = ["And", "Anywhere", "Comparison", "Literal", "Name", "Node", "Not", "Or", "Present", "Sample", "Search"]
+__all__ = [
+    "And",
+    "Anywhere",
+    "Comparison",
+    "InNetwork",
+    "Literal",
+    "Name",
+    "Node",
+    "Not",
+    "Or",
+    "Present",
+    "Sample",
+    "Search",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,14 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class InNetwork:
+    """`ip_in_net(name, "10.0.0.0/8")`: the field is an address of a network of IPv4."""
+
+    name: Name
+    network: Literal
+
+
+@dataclass(frozen=True, slots=True)
 class Not:
     """What the part does not match, also where it lacks the field."""
 
@@ -92,4 +113,4 @@ class Or:
     parts: tuple[Node, ...]
 
 
-Node: TypeAlias = Comparison | Present | Anywhere | Search | Sample | Not | And | Or
+Node: TypeAlias = Comparison | Present | Anywhere | Search | Sample | InNetwork | Not | And | Or
