@@ -29,6 +29,7 @@ from benchmarks.latency import RATE_PER_S, latency
 from benchmarks.logs import logs
 from benchmarks.mapping import mapping
 from benchmarks.overhead import overhead
+from benchmarks.page import page
 from benchmarks.peers import KNOWN
 from benchmarks.places import say
 from benchmarks.report import write_report
@@ -80,6 +81,13 @@ def _logs(options: argparse.Namespace) -> Figures:
     return logs(lines=options.rows or (1_000_000 if options.quick else 10_000_000))
 
 
+def _page(options: argparse.Namespace) -> Figures:
+    size = {"steps": 500, "epochs": 10_000, "log_lines": 1_000_000 if options.quick else 10_000_000}
+    if options.rows:
+        size = {"steps": 20, "epochs": 50, "log_lines": options.rows}
+    return page(**size, times=options.pairs or 5)
+
+
 def _peer_times(options: argparse.Namespace) -> int:
     """How many changes or kills a peer gets: fewer than Penstock, because each takes it many seconds."""
     return options.pairs or (3 if options.quick else 5)
@@ -94,6 +102,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace], Figures]] = {
     "change": _change,
     "recovery": _recovery,
     "logs": _logs,
+    "page": _page,
 }
 
 
@@ -101,6 +110,9 @@ PEERS_HELP = (
     f"of {','.join(KNOWN)}: run them beside (throughput); "
     f"of {','.join(name for name, peer in KNOWN.items() if peer.sums)}: change them, kill them (change, recovery)"
 )
+
+
+ROWS_HELP = "so many rows (throughput, map, overhead), lines (logs, page) or keys (others) instead"
 
 
 def _words(text: str) -> list[str]:
@@ -114,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--peers", type=_words, default=[], help=PEERS_HELP)
     parser.add_argument("--queries", type=_words, default=[], help="only these (throughput), e.g. q1,q5")
-    parser.add_argument("--rows", type=int, help="so many rows (throughput, map, overhead) or keys (others) instead")
-    parser.add_argument("--pairs", type=int, help="so many runs of both sides, handovers or kills")
+    parser.add_argument("--rows", type=int, help=ROWS_HELP)
+    parser.add_argument("--pairs", type=int, help="so many runs of both sides, handovers, kills or visits")
     parser.add_argument("--seconds", type=float, help="how long (latency)")
     parser.add_argument("--rate", type=int, default=RATE_PER_S, help="rows a second (latency)")
     return parser

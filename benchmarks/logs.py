@@ -39,7 +39,7 @@ from penstock.observe import (
     time_json,
 )
 
-__all__ = ["logs"]
+__all__ = ["DAY_US", "FLOW", "log_lines", "logs"]
 
 FLOW = "bench"
 EPOCHS = 1_000
@@ -52,34 +52,39 @@ def logs(*, lines: int) -> dict[str, Any]:
     """So many lines, and what it costs to keep and to find them."""
     with work_folder("logs") as work:
         environment = Environment("dev", work, ".penstock/dev")
-        store = FlowLogs(log_folder(environment) / FLOW)
         start_us = CLOCK.now_us() - DAY_US
-        say(f"{lines:,} lines through logging, spread over a day")
-        with (work / "log.txt").open("w") as log:  # where a member has its stderr
-            worker = _process(log, "worker", str(store.folder), str(lines), str(start_us))
-            keeper = _process(log, "keeper", str(store.folder))
-        told, _ = worker.communicate()
-        assert keeper.stdin is not None
-        keeper.stdin.close()
-        behind_from_s = CLOCK.stopwatch_s()
-        keeper.wait()
-        compact(store, CLOCK)
-        behind_s = CLOCK.stopwatch_s() - behind_from_s
-        index = store.index()
-        kept = sum(file.rows for file in index.files)
-        size = sum(file.size_bytes for file in index.files)
-        seconds, cpu_s = json.loads(told)["seconds"], json.loads(told)["cpu_s"]
-        say(f"{kept:,} lines kept in {len(index.files)} files, {size / 1e6:,.1f} MB; {lines / seconds:,.0f} lines/s")
+        figures = log_lines(environment, lines, start_us)
         _commit_epochs(environment)
-        return {
-            "lines": kept,
-            "lost": lines - kept,
-            "ingest_lines_per_s": round(lines / seconds),
-            "ingest_lines_per_cpu_s": round(lines / cpu_s),
-            "compaction_behind_s": round(behind_s, 1),
-            "bytes_per_line": round(size / max(kept, 1), 2),
-            **_asked(environment, start_us, lines),
-        }
+        return {**figures, **_asked(environment, start_us, lines)}
+
+
+def log_lines(environment: Environment, lines: int, start_us: int) -> dict[str, Any]:
+    """Lines of the flow `FLOW` through Python's logging, over a day from `start_us`, all in Parquet; what it took."""
+    store = FlowLogs(log_folder(environment) / FLOW)
+    say(f"{lines:,} lines through logging, spread over a day")
+    with (
+        (environment.root / "log.txt").open("w") as log,  # where a member has its stderr
+        _process(log, "keeper", str(store.folder)) as keeper,
+        _process(log, "worker", str(store.folder), str(lines), str(start_us)) as worker,
+    ):
+        told, _ = worker.communicate()
+        behind_from_s = CLOCK.stopwatch_s()
+        keeper.communicate()
+    compact(store, CLOCK)
+    behind_s = CLOCK.stopwatch_s() - behind_from_s
+    index = store.index()
+    kept = sum(file.rows for file in index.files)
+    size = sum(file.size_bytes for file in index.files)
+    seconds, cpu_s = json.loads(told)["seconds"], json.loads(told)["cpu_s"]
+    say(f"{kept:,} lines kept in {len(index.files)} files, {size / 1e6:,.1f} MB; {lines / seconds:,.0f} lines/s")
+    return {
+        "lines": kept,
+        "lost": lines - kept,
+        "ingest_lines_per_s": round(lines / seconds),
+        "ingest_lines_per_cpu_s": round(lines / cpu_s),
+        "compaction_behind_s": round(behind_s, 1),
+        "bytes_per_line": round(size / max(kept, 1), 2),
+    }
 
 
 def _asked(environment: Environment, start_us: int, lines: int) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from urllib.parse import urlencode
 import httpx
 
 from benchmarks.places import say, work_folder
-from benchmarks.running import CLOCK
-from penstock.control import bare_project, opened_ledger, read_ledger, read_server
+from benchmarks.running import CLOCK, server, server_url
+from penstock.control import bare_project, opened_ledger, read_ledger
 
 __all__ = ["overhead"]
 
@@ -105,30 +105,11 @@ def _run(rows: int, *, watched: bool) -> Side:
         (folder / "watched.py").write_text(FLOW.format(events=rows))
         every, level = ("10s", "INFO") if watched else ("30d", "ERROR")
         (folder / "penstock.toml").write_text(f'[metrics]\nevery = "{every}"\n[logs]\nlevel = "{level}"\n')
-        with _server(folder) as process, _looked_at(folder, wanted=watched):
+        with server(folder, TOKEN) as process, _looked_at(folder, wanted=watched):
             _command(folder, "start", "watched", "--no-wait")
             _wait(folder)
             cpu_s = _cpu_s(process.pid)
         return _measured(folder, cpu_s)
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "penstock.interfaces.cli", "up", "--port", "0"],
-        cwd=folder,
-        env={**os.environ, "PENSTOCK_TOKEN": TOKEN},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        with suppress(subprocess.TimeoutExpired):
-            process.terminate()
-            process.wait(30)
-        process.kill()
-        process.wait()
 
 
 @contextmanager
@@ -151,7 +132,7 @@ def _looked_at(folder: Path, *, wanted: bool) -> Iterator[None]:
 def _scrape(folder: Path, over: threading.Event) -> None:
     with _client() as client:
         while not over.wait(1.0):
-            url = _url(folder)
+            url = server_url(folder)
             if url is not None:
                 with suppress(httpx.TransportError):
                     for path in ("/metrics", "/v1/flows/watched", *CHARTS):
@@ -161,7 +142,7 @@ def _scrape(folder: Path, over: threading.Event) -> None:
 def _listen(folder: Path, over: threading.Event) -> None:
     with _client() as client:
         while not over.wait(0.2):
-            url = _url(folder)
+            url = server_url(folder)
             if url is not None:
                 with suppress(httpx.TransportError), client.stream("GET", f"{url}/v1/stream") as events:
                     for _ in events.iter_lines():
@@ -173,11 +154,6 @@ def _client() -> httpx.Client:
     return httpx.Client(
         headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=httpx.Timeout(30, read=3)
     )
-
-
-def _url(folder: Path) -> str | None:
-    server = read_server(bare_project(folder).environment("dev").folder)
-    return None if server is None else server.url or None
 
 
 def _command(folder: Path, *arguments: str) -> None:

@@ -198,3 +198,15 @@ def test_recovery(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["kills"] == 4
     assert figures["peers"] == {}
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
+
+
+@pytest.mark.timeout(300)
+def test_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """Page gives the time to the first paint and to the data of every view, and keeps every line that it logged."""
+    figures = told(capsys, "page", "--rows", "20000", "--pairs", "1")
+
+    assert (figures["steps"], figures["epochs"], figures["log_lines"]) == (20, 50, 20_000)
+    assert set(figures["views"]) == {"overview", "flow", "ledger", "logs", "logs_24h"}
+    for view in figures["views"].values():
+        assert 0 < view["first_paint_ms"] <= figures["first_paint_ms"]
+        assert 0 < view["shown_ms"] <= figures["shown_ms"]

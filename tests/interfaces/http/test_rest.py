@@ -58,7 +58,8 @@ def rest(tmp_path: Path) -> Iterator[Rest]:
                 ledger.plan(FLOW, generation, plan)
             after = EpochPlan(epoch + 1, {"rows": {"start": epoch, "end": epoch + 1}}, now_us=1, seed=1)
             dead = [DeadLetter(epoch, "clean", "ValueError", "bad", "ValueError", '{"n": 1}')]
-            ledger.commit(FLOW, EpochRecord(epoch, generation, "v1", plan), next_plan=after, dead=dead)
+            record = EpochRecord(epoch, generation, "v1", plan, steps={"rows": {"ms": 1.5}})
+            ledger.commit(FLOW, record, next_plan=after, dead=dead)
         listener = Listener(make_app(environment, ledger, clock, token, wake=lambda: woken.append(1)), port=0)
         listener.start()
         client = httpx.Client(base_url=listener.url, headers={"Authorization": f"Bearer {made}"}, trust_env=False)
@@ -263,3 +264,12 @@ def test_a_number_of_thousands_of_digits_is_none(rest: Rest) -> None:
     tried = rest.post(f"/v1/flows/{FLOW}/dead-letters/try", ids=[1], edited={many: "{}"})
 
     assert [undo.status_code, tried.status_code] == [422, 422]
+
+
+def test_epochs_are_listed_in_brief(rest: Rest) -> None:
+    """Without what each of many steps took, where a list does not show it; all else is as it is in full."""
+    full = rest.get(f"/v1/flows/{FLOW}/epochs")["epochs"]
+    brief = rest.get(f"/v1/flows/{FLOW}/epochs", brief=True)["epochs"]
+
+    assert [one["steps"] for one in full] == [{"rows": {"ms": 1.5}}] * 2
+    assert brief == [{**one, "steps": {}, "metrics": {}} for one in full]

@@ -10,6 +10,8 @@ import { Empty, Time, Trouble } from "../ui/parts";
 import { VirtualList } from "../ui/virtual";
 
 const PAGE = 500;
+/** The first page is small: it fills the screen, and is there sooner. */
+const FIRST_PAGE = 100;
 
 export function Ledger({ flow }: { flow: string }) {
   const names = sorted.value.map((one) => one.flow);
@@ -51,9 +53,10 @@ function Epochs({ flow }: { flow: string }) {
     if (busy.current || ended || last?.epoch === 1) return;
     busy.current = true;
     try {
-      const found = await get<{ epochs: Epoch[] }>(where, { limit: PAGE, last: last ? last.epoch - 1 : undefined });
+      const limit = last ? PAGE : FIRST_PAGE;
+      const found = await get<{ epochs: Epoch[] }>(where, { limit, brief: true, last: last ? last.epoch - 1 : undefined });
       setRecords((before) => [...before, ...found.epochs.reverse()]);
-      setEnded(found.epochs.length < PAGE);
+      setEnded(found.epochs.length < limit);
     } catch (problem) {
       setError(problem);
     }
@@ -64,7 +67,7 @@ function Epochs({ flow }: { flow: string }) {
     if (!first || newest === null || newest <= first.epoch || busy.current) return;
     busy.current = true;
     try {
-      const found = await get<{ epochs: Epoch[] }>(where, { limit: PAGE, first: first.epoch + 1 });
+      const found = await get<{ epochs: Epoch[] }>(where, { limit: PAGE, brief: true, first: first.epoch + 1 });
       setRecords((before) => [...found.epochs.reverse(), ...before]);
     } catch (problem) {
       setError(problem);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -165,10 +165,17 @@ def _flow_routes(app: FastAPI, environment: Environment, ledger: Ledger, clock: 
         return known(flow).as_dict(now_us=clock.now_us())
 
     @app.get("/v1/flows/{flow}/epochs", tags=["facts"])
-    def epochs(flow: str, first: Whole = 0, last: Whole | None = None, limit: int = 100) -> dict[str, Any]:
-        """The newest epochs of a range, in their order. The page before them ends with the first of them - 1."""
+    def epochs(
+        flow: str, first: Whole = 0, last: Whole | None = None, limit: int = 100, *, brief: bool = False
+    ) -> dict[str, Any]:
+        """The newest epochs of a range, in their order. The page before them ends with the first of them - 1.
+
+        `brief`: with `steps` and `metrics` empty, which are nearly all of the records of a flow of many steps.
+        """
         known(flow)
         found = ledger.epochs(flow, first=first, last=last, limit=_limited(limit), newest=True)
+        if brief:
+            found = [replace(record, steps={}, metrics={}) for record in found]
         return {"epochs": [asdict(record) for record in found]}
 
     @app.get("/v1/flows/{flow}/members", tags=["facts"])
