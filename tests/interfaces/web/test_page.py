@@ -49,6 +49,15 @@ def test_the_printed_link_opens_the_page(browser: Browser, served: Served) -> No
     context.close()
 
 
+def test_something_is_there_before_the_script(browser: Browser, served: Served) -> None:
+    """The document says that it opens, whenever its script and the server's first answer come."""
+    context, here = visit(browser, served)
+    here.page.route("**/assets/*.js", lambda route: route.abort())
+    here.page.goto(served.url)
+    expect(here.page.get_by_text("Opening Penstock…")).to_be_visible()
+    context.close()
+
+
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
 def test_every_view(browser: Browser, served: Served, phone: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     """Each shows itself at both sizes, in light and dark, fits the width, has no serious fault, and stays at home."""
