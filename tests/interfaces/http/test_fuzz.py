@@ -43,7 +43,7 @@ from tests.interfaces.user import typed
 from tests.interfaces.web.shop import FLOW, PROJECT, make_shop
 
 KINDS: Sequence[tuple[str, schemathesis.GenerationMode, int]] = (
-    ("known", schemathesis.GenerationMode.POSITIVE, 7),
+    ("known", schemathesis.GenerationMode.POSITIVE, 10),
     ("plain", schemathesis.GenerationMode.POSITIVE, 3),
     ("plain", schemathesis.GenerationMode.NEGATIVE, 3),
 )
@@ -69,6 +69,7 @@ filter = "severity>=INFO"
 """
 _NUMBERS = [1, 2, 0, -1, 10**30]
 _TIMES = [0, 1, 10**15, 10**30]
+_NOW_US = SystemClock().now_us()
 _LONG = ["1h", "30s", "0s", "999d", "99999999d", "9" * 5_000 + "d"]
 KNOWN: Mapping[str, Sequence[Any]] = {
     "flow": [FLOW],
@@ -78,7 +79,14 @@ KNOWN: Mapping[str, Sequence[Any]] = {
     "name": ["orders", "penstock_epochs_total"],
     "silence_id": ["s1"],
     "table": ["paid_orders", "revenue_by_country"],
-    "query": ["penstock_epochs_total", "rate(penstock_records_in_total[1m])", "select 1", "drop table logs"],
+    "query": [
+        "penstock_epochs_total",
+        "rate(penstock_records_in_total[1m])",
+        "sum(penstock_records_in_total)",
+        "penstock_flow_info",
+        "select 1",
+        "drop table logs",
+    ],
     "filter": ["severity>=INFO", 'jsonPayload.a="b"', "NOT a AND (", 'timestamp>"9999-12-31T23:59:59Z"'],
     "before": ["1.a", f"{10**16}.a"],
     "to": ["1", "0", "now", "9" * 30, "9" * 5_000],
@@ -90,12 +98,14 @@ KNOWN: Mapping[str, Sequence[Any]] = {
     "where": [{"id": "1"}],
     "edited": [{"1": "{}"}, {"9" * 5_000: "{}"}],
     "options": [{"to": 1}, {"first": 10**30, "last": None}],
-    "over": _LONG,
-    "step": _LONG,
+    "over": ["1h", "30m", *_LONG],
+    "step": ["30s", "1m", "1h", *_LONG],
+    "start_us": [_NOW_US - 3_600_000_000, _NOW_US - 60_000_000, *_TIMES],
+    "end_us": [_NOW_US, _NOW_US + 60_000_000, *_TIMES],
     "for": _LONG,
     "limit": [1, 20, 10**30],
     **dict.fromkeys(("epoch", "first", "last", "slices", "memory_bytes", "hang_after_s", "q"), _NUMBERS),
-    **dict.fromkeys(("start_us", "end_us", "since_us", "until_us", "timestamp_us"), _TIMES),
+    **dict.fromkeys(("since_us", "until_us", "timestamp_us"), _TIMES),
 }
 """By the name of a parameter: what there is, and what is wrong in a way that chance does not hit. Random text alone
 would meet nothing, and see little but 404.

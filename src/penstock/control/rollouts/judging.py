@@ -95,8 +95,11 @@ def gate(h: Handover, stage: Gate) -> Outcome:
             return Stay()  # another server compared more already: this one catches up first
         diff = None if h.memory.comparison is None else h.memory.comparison.report()
     upto = int(new.facts.get("counted_epoch") or new.facts.get("epoch") or 0)
-    if h.standing is not None and upto > h.standing.last_epoch and h.waited_s(stage.name) < COUNTED_S:
-        return Stay()  # both are judged by the same epochs, and the leader has not committed the last one yet
+    if h.waited_s(stage.name) < COUNTED_S:
+        if h.standing is not None and upto > h.standing.last_epoch:
+            return Stay()  # both are judged by the same epochs, and the leader has not committed the last one yet
+        if diff is not None and upto < h.memory.next_epoch - 1:
+            return Stay()  # rows were compared whose dead letters and checks the new version has not told of yet
     approval = h.stage(Approve)
     evidence = Evidence(
         h.flow,
