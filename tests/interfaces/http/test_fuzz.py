@@ -140,6 +140,15 @@ class Target:
                 asked()
         return statuses
 
+    def plain(self, path: str, role: Role) -> int:
+        """The status of a question with nothing but what it needs, as it is known."""
+        key = {"Authorization": f"Bearer {self.keys[role]}"}
+        described = httpx.get(f"{self.url}/openapi.json").json()["paths"][path]["get"]
+        needed = [one for one in described.get("parameters", ()) if one["required"]]
+        values = {one["name"]: KNOWN.get(one["name"], ["orders"])[0] for one in needed}
+        params = {one["name"]: values[one["name"]] for one in needed if one["in"] == "query"}
+        return httpx.get(self.url + path.format(**values), params=params, headers=key, timeout=PATIENCE_S).status_code
+
     def facts(self) -> Any:
         """What a deed would change."""
         operations = self.ledger.operations
@@ -249,5 +258,5 @@ def test_an_operator_is_answered_as_the_document_says(target: Target, method: st
     statuses = target.ask(method, path, Role.OPERATOR)
 
     assert 403 not in statuses
-    assert method != "GET" or 200 in statuses
+    assert method != "GET" or 200 in statuses or target.plain(path, Role.OPERATOR) == 200
     assert (401 in statuses) == ((method, path) == ("POST", "/v1/session"))
