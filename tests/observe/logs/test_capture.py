@@ -108,6 +108,19 @@ def test_each_line_of_a_function_is_told_as_itself(tmp_path: Path) -> None:
     assert told == [row for number in range(3) for row in [*lines, ("made", f"made_{number}.py", number + 1)]]
 
 
+def test_a_record_that_came_from_elsewhere_keeps_its_time(tmp_path: Path) -> None:
+    """What a listener hands on is no line of this process: its time and place are what it says, or who hands it on."""
+    with caught(tmp_path):
+        LOG.handle(logging.makeLogRecord({"name": "far", "levelno": 30, "msg": "a", "created": 1_000_000_000.5}))
+        LOG.handle(LOG.makeRecord("near", logging.INFO, "", 0, "b", (), None))
+
+    far, near = entries(tmp_path)
+    assert (far["message"], far["severity"], far["timestamp"].timestamp()) == ("a", 400, 1_000_000_000.5)
+    assert [one["attrs"]["logger"] for one in (far, near)] == ["far", "near"]
+    assert [one["attrs"]["file"].rsplit("/")[-1] for one in (far, near)] == ["test_capture.py"] * 2
+    assert near["attrs"]["line"] == far["attrs"]["line"] + 1
+
+
 def test_a_filter_that_asks_for_more_leaves_no_trace(tmp_path: Path) -> None:
     """The fields that a lean record works out when asked are no attributes of the entry."""
     seen: list[str] = []

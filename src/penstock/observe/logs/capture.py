@@ -37,7 +37,7 @@ _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"
 _FIELDS = len(logging.makeLogRecord({}).__dict__)
 _LEAN_FIELDS = 6
 _LOGGING_FILE = logging.addLevelName.__code__.co_filename
-_FRAMES_OF_LOGGING = 4
+_FRAMES_OF_LOGGING = 3
 _OUT, _ERR = SEVERITIES["INFO"], SEVERITIES["WARNING"]
 
 
@@ -76,7 +76,7 @@ def _lean_records(now_us: Callable[[], int]) -> Callable[..., logging.LogRecord]
     new = object.__new__
 
     def made(
-        name: str,
+        name: str | None,
         level: int,
         pathname: str,
         lineno: int,
@@ -86,6 +86,8 @@ def _lean_records(now_us: Callable[[], int]) -> Callable[..., logging.LogRecord]
         func: str | None = None,
         sinfo: str | None = None,
     ) -> logging.LogRecord:
+        if name is None:  # `makeLogRecord`, which fills it with what another process logged, its time too
+            return logging.LogRecord("", level, pathname, lineno, msg, args, exc_info, func, sinfo)
         # As the standard library does: one mapping as the only argument is for `%(name)s`.
         if args and len(args) == 1 and isinstance(args[0], Mapping) and args[0]:
             args = args[0]
@@ -139,11 +141,8 @@ class JournalHandler(logging.Handler):
                 frame = sys._getframe(_FRAMES_OF_LOGGING)  # noqa: SLF001 - as `logging` does
                 while (code := frame.f_code).co_filename == _LOGGING_FILE:
                     frame = frame.f_back or _no_frame()
-                site: Site = (
-                    id(code),
-                    frame.f_lasti,
-                    record.name,
-                )  # to ask for the line takes longer than all the rest
+                # The line itself is asked for once a site: that walks the table of all lines of the code.
+                site: Site = (id(code), frame.f_lasti, record.name)
             else:
                 site = (record.pathname, record.lineno, record.name)
             tails = scope.tails()
