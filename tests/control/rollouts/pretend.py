@@ -52,12 +52,16 @@ class Died(Exception):
 
 @dataclass
 class Behaviour:
-    """What a version is like. `dies`: point -> how often it dies there at most; points are names, or `epoch:N`."""
+    """What a version is like. `dies`: point -> how often it dies there at most; points are names, or `epoch:N`.
+
+    `counts_each`: it tells of its counts only at each so many epochs.
+    """
 
     rows: str = "right"
     check: str = ""
     compatible: bool = True
     speed: int = 5
+    counts_each: int = 1
     dies: dict[str, int] = field(default_factory=dict)
 
     def reach(self, point: str) -> None:
@@ -121,7 +125,7 @@ class Differences:
 
     def report(self) -> dict[str, Any]:
         """What was found."""
-        return {"epochs": len(self.epochs), "different": self.different}
+        return {"epochs": len(self.epochs), "different": self.different, "last": max(self.epochs, default=0)}
 
 
 class Machine:
@@ -139,6 +143,7 @@ class Machine:
         """How many epochs the source remembers though it may forget them."""
         self.chores: dict[str, int] = {}
         self.wrongs: list[str] = []
+        self.judged_by: list[Evidence] = []
         self.judgement: Mapping[str, Any] = {"passed": True, "reasons": []}
         self.started = 0
         self.fuse: Callable[[str], None] = lambda _: None
@@ -200,6 +205,7 @@ class Machine:
 
     def judge(self, evidence: Evidence) -> Mapping[str, Any]:
         """Passed where nothing differs."""
+        self.judged_by.append(evidence)
         different = (evidence.diff or {}).get("different", 0)
         reasons = [f"{different} epochs differ"] if different else []
         return {"passed": not different, "reasons": reasons, "diff": evidence.diff}
@@ -272,7 +278,7 @@ class Machine:
             "state": process.state,
             "generation": process.generation,
             "epoch": process.epoch,
-            "counted_epoch": process.epoch,
+            "counted_epoch": process.epoch - process.epoch % process.behaviour.counts_each,
             "lag": 0 if standing is None else max(0, standing.last_epoch - process.epoch),
             "start_epoch": process.start_epoch,
             "beat_us": self.clock.now_us(),

@@ -176,6 +176,16 @@ def test_a_failed_gate_can_be_forced_through(build: Build) -> None:
     assert (gate["passed"], gate["forced"], gate["why"]) == (False, True, "the old ones are wrong")
 
 
+def test_no_row_is_judged_before_its_counts_are_told(build: Build) -> None:
+    """The new version tells of its dead letters now and then: the gate waits for those of all that was compared."""
+    machine = build(new=Behaviour(counts_each=4))
+    assert deployed(machine, Manner(3, None, watch_s=1.0, approve="policy")).status is DONE
+    (evidence,) = machine.judged_by
+    assert evidence.new is not None
+    assert evidence.diff is not None
+    assert evidence.new.facts["counted_epoch"] >= evidence.diff["last"] > 0
+
+
 def test_the_leader_may_die_meanwhile(build: Build) -> None:
     """The supervisor starts it again, the hold is wished again, and the handover goes on to the newer generation."""
     machine = build()
