@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.connect import Backlog
@@ -73,12 +73,20 @@ class Progress:
     rows_per_s: float = 0.0
     epoch_ms: float = 0.0
     watermark_us: int | None = None
-    backlog_rows: int | None = None
-    backlog_bytes: int | None = None
     backlogs: Mapping[str, Backlog] = field(default_factory=dict)
     catch_up_s: float | None = None
     checks_failed: Mapping[str, int] = field(default_factory=dict)
     message: str = ""
+
+    @property
+    def backlog_rows(self) -> int | None:
+        """Rows that wait at all reads, as far as their sources know; None where none does."""
+        return _sum([one.rows for one in self.backlogs.values()])
+
+    @property
+    def backlog_bytes(self) -> int | None:
+        """Bytes, in the same way."""
+        return _sum([one.size_bytes for one in self.backlogs.values()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +106,8 @@ class RunResult:
     finished: bool
     stopped: bool
     checks_failed: Mapping[str, int] = field(default_factory=dict)
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

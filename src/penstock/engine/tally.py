@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from penstock.clock import Clock
@@ -68,10 +68,6 @@ class Tally:
     ) -> None:
         """Tell where the run is. `backlogs`: what waits at each read."""
         self.shown_s = self._clock.stopwatch_s()
-        by_read = {} if backlogs is None else backlogs
-        rows = _sum([one.rows for one in by_read.values()])
-        size_bytes = _sum([one.size_bytes for one in by_read.values()])
-        waiting = size_bytes if rows is None else rows
         self.progress = replace(
             self.progress,
             epoch=epoch,
@@ -84,13 +80,13 @@ class Tally:
             rows_per_s=self.totals["rows_in"] / max(self.seconds, 1e-9),
             epoch_ms=self.progress.epoch_ms if epoch_ms is None else epoch_ms,
             watermark_us=watermark_us,
-            backlog_rows=rows,
-            backlog_bytes=size_bytes,
-            backlogs=dict(by_read),
-            catch_up_s=None if waiting is None else self._catch_up_s(waiting),
+            backlogs=dict(backlogs or {}),
             checks_failed=dict(self.checks_failed),
             message="",
         )
+        rows, size_bytes = self.progress.backlog_rows, self.progress.backlog_bytes
+        waiting = size_bytes if rows is None else rows
+        self.progress = replace(self.progress, catch_up_s=None if waiting is None else self._catch_up_s(waiting))
         self._on_progress(self.progress)
 
     def _catch_up_s(self, waiting: int) -> float | None:
@@ -111,9 +107,3 @@ class Tally:
         """Tell that a system is away and waited for."""
         self.progress = replace(self.progress, phase="retrying", message=message)
         self._on_progress(self.progress)
-
-
-def _sum(counts: Sequence[int | None]) -> int | None:
-    """Of what is known; None where nothing is."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
