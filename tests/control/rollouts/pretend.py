@@ -54,7 +54,8 @@ class Died(Exception):
 class Behaviour:
     """What a version is like. `dies`: point -> how often it dies there at most; points are names, or `epoch:N`.
 
-    `counts_each`: it tells of its counts only at each so many epochs.
+    `counts_each`: it tells of its counts only at each so many epochs. `stuck`: as a leader it commits nothing, though
+    input `waits`, or because none does.
     """
 
     rows: str = "right"
@@ -62,6 +63,8 @@ class Behaviour:
     compatible: bool = True
     speed: int = 5
     counts_each: int = 1
+    stuck: bool = False
+    waits: bool = True
     dies: dict[str, int] = field(default_factory=dict)
 
     def reach(self, point: str) -> None:
@@ -285,6 +288,7 @@ class Machine:
             "spill": "here" if process.wish.get("spill") or process.role == "follow" else None,
             "migrated": {"totals": 10} if process.version == NEW else {},
             "takeover": process.takeover,
+            "waits": process.behaviour.waits if leading else None,
             "refused": process.refused,
         }
 
@@ -319,7 +323,7 @@ class Machine:
 
     def _lead(self, process: Process) -> None:
         assert process.generation is not None
-        if process.wish.get("paused"):
+        if process.wish.get("paused") or process.behaviour.stuck:
             return
         epoch = process.epoch + 1
         process.behaviour.reach(f"epoch:{epoch}")

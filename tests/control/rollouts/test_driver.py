@@ -347,6 +347,35 @@ def test_a_new_version_that_is_slow_is_given_a_moment(build: Build, lasts: bool,
     assert deployed(machine, each=each).status is status
 
 
+def test_a_watch_that_has_seen_nothing_does_not_end(build: Build) -> None:
+    """While input waits, time alone is no reason to trust a new leader."""
+    new = Behaviour(stuck=True)
+    machine = build(new=new)
+    begun: list[float] = []
+
+    def each(found: Deployment) -> None:
+        if found.stage == "watch":
+            begun.append(machine.clock.stopwatch_s())
+        new.stuck = not begun or machine.clock.stopwatch_s() < begun[0] + 10
+
+    found = deployed(machine, Manner(3, None, watch_s=1.0, approve="policy"), each=each)
+    assert found.status is DONE
+    assert found.receipt["stages_s"]["watch"] >= 10
+
+
+def test_a_watch_ends_where_no_input_comes(build: Build) -> None:
+    """The leader has told that it found none."""
+    new = Behaviour(stuck=True, waits=False)
+    machine = build(new=new)
+
+    def each(found: Deployment) -> None:
+        new.stuck = found.stage == "watch"
+
+    found = deployed(machine, Manner(3, None, watch_s=1.0, approve="policy"), each=each)
+    assert found.status is DONE
+    assert found.receipt["stages_s"]["watch"] < 10
+
+
 def test_a_person_rolls_back_in_the_watch(build: Build) -> None:
     """With name and reason."""
     machine = build()

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import TypeVar
@@ -179,14 +180,16 @@ def test_a_bug_is_deployed_and_undone(story: Story) -> None:
     story.drained()
 
     bad = story.version(FLOW.replace("* 2", "* 3"))
-    deployment = story.begin(story.asker.deploy("sums", bad, QUICK))
+    deployment = story.begin(story.asker.deploy("sums", bad, replace(QUICK, watch_s=5.0)))
     story.at(deployment, "shadow")
     story.grow(100)
+    story.at(deployment, "watch")
+    story.grow(20)
     done = story.over(deployment)
     assert done.status is DeploymentStatus.DONE, done.receipt
     assert done.receipt["gate"]["forced"]
     assert (done.receipt["cut"]["rows_lost"], done.receipt["cut"]["rows_duplicated"]) == (0, 0)
-    story.grow(50)
+    story.grow(30)
     story.drained()
     assert (249, 3 * 249) in story.named()
 

@@ -160,7 +160,7 @@ def test_a_replay_shows_what_a_version_would_have_written(spoilt: Any) -> None:
     found = asked(machine, Replay(good + 1, good + 4, OLD, then=NEW), "replay")
     assert (found.status, found.receipt["leads"]) == (DONE, NEW)
     assert found.receipt["compare"]["sinks"] == {"sink": {"then": 4, "now": 4}}
-    assert found.receipt["compare"]["diff"] == {"epochs": 4, "different": 4}
+    assert found.receipt["compare"]["diff"] == {"epochs": 4, "different": 4, "last": good + 4}
     assert [process.id for process in machine.members_of(NEW)] == before
 
 

@@ -51,9 +51,17 @@ def watch(h: Handover, stage: Watch) -> Outcome:
     bad = _judged(h, stage, last=over)
     if bad is not None:
         return Back(bad)
+    return Go() if over and h.fact(stage.name).get("slow_us") is None and _has_shown(h) else Stay()
+
+
+def _has_shown(h: Handover) -> bool:
+    """Whether there was something to look at: the new leader has committed an epoch, or it found no input."""
     leader = h.leader()
-    well = leader is not None and leader.facts.get("role") == "leading" and h.fact(stage.name).get("slow_us") is None
-    return Go() if over and well else Stay()
+    if leader is None or leader.facts.get("role") != "leading":
+        return False
+    newest = h.ledger.epochs(h.flow, limit=1, newest=True)
+    since = bool(newest) and newest[0].generation >= int(h.fact(Cut.name).get("generation") or 0)
+    return since or leader.facts.get("waits") is False
 
 
 def _deaths(h: Handover, made: Cut) -> str | None:

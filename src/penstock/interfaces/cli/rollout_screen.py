@@ -223,6 +223,8 @@ def closing_lines(deployment: Deployment, *, environment: str) -> Iterator[Text]
             lost, twice = (count_text(cut.get(name)) or "?" for name in ("rows_lost", "rows_duplicated"))
             pause = f"pause {cut['pause_ms']:,.0f} ms (usual gap {cut['usual_gap_ms']:,.0f} ms)"
             yield Text(f"  {what:<8} epoch {cut['from_epoch']:,}, {pause}, {lost} rows lost, {twice} twice")
+        elif cut and cut.get("from_epoch") is None:
+            yield Text(f"  {what:<8} no input since: there is no epoch yet to measure the pause by")
     if receipt.get("state_rows_migrated"):
         yield Text(f"  state    {counted(int(receipt['state_rows_migrated']), 'row')} migrated")
     hidden: Mapping[str, Any] = receipt.get("hidden") or {}
