@@ -295,6 +295,34 @@ def test_who_misses_files_that_a_newer_process_let_go_of_is_fenced(place: Place)
         frozen._care(plan, None)
 
 
+def test_a_leader_that_meets_a_damaged_file_writes_its_state_anew(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has all of it in memory: the flow goes on, and so does the process after it."""
+    leader = place.lead(1)
+    run(leader)
+    monkeypatch.setattr("penstock.engine.compaction.due", list)
+    kept = leader.post.ledger.savepoint(leader.post.flow, why="before the damage")
+    (file,) = place.folder.rglob(leader.compactor.segments[0].file)
+    file.write_bytes(file.read_bytes()[:-4])
+    write_rows(place.input, ROWS[50:60])
+    run(leader)  # the merge begins
+    leader.compactor._pool.submit(bool).result()
+    write_rows(place.input, ROWS[60:70])
+    run(leader)
+
+    whole, *since = leader.compactor.segments
+    assert (whole.first, whole.last) == (0, 7)
+    assert list(leader.post.ledger.segments(leader.post.flow)) == [whole, *since]
+    (entry,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert file.name in entry.getMessage()
+    assert f"the savepoints of the epochs {kept.epoch}" in entry.getMessage()
+    later = place.lead(1)
+    write_rows(place.input, ROWS[70:100])
+    run(later)
+    assert table(place) == totals(100)
+
+
 def test_who_was_frozen_before_it_loaded_is_fenced_or_begins_anew(place: Place) -> None:
     """A newer process let go of the files meanwhile: that is no damage, and nobody is told to restore a copy."""
     between: list[Leader] = []

@@ -13,6 +13,7 @@ from penstock.connect import Change
 from penstock.connect.memory import MemorySink
 from penstock.engine.branch import Branch
 from penstock.engine.leading import Leader
+from penstock.engine.program import Program
 from penstock.engine.spill import SpillReader
 from penstock.ledger import LocalStateStore, sql
 from penstock.testing.simulation.chance import Rates
@@ -116,10 +117,17 @@ def planning_over_a_plan(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Leader, "__init__", amnesiac)
 
 
+def writing_half_of_the_state_anew(patch: pytest.MonkeyPatch) -> None:
+    """A leader that comes upon a damaged file leaves out a table when it writes its state anew."""
+    whole = Program.whole
+    patch.setattr(Program, "whole", lambda program: whole(program)[1:])
+
+
 CALM = Rates(people=1 / 4)
 KILLS = Rates(kill=1 / 60, people=1 / 8)
 FROZEN = Rates(freeze=1 / 30, people=1 / 6)
 LETTERS = Rates(people=1 / 2)
+DAMAGE = Rates(damage=1 / 4)
 MUTATIONS: Mapping[Callable[[pytest.MonkeyPatch], None], Rates] = {
     without_a_fence: FROZEN,
     adding_instead_of_replacing: KILLS,
@@ -132,6 +140,7 @@ MUTATIONS: Mapping[Callable[[pytest.MonkeyPatch], None], Rates] = {
     skipping_an_epoch_of_an_undo: CALM,
     knowing_one_name_only: CALM,
     planning_over_a_plan: KILLS,
+    writing_half_of_the_state_anew: DAMAGE,
 }
 
 

@@ -144,6 +144,11 @@ class KeyedTable:
         self._touched, self._deleted = [], []
         return TableChange(name=self.name, kind="keyed", key=self.key, upserts=upserts, deletes=deletes)
 
+    def whole(self) -> TableChange:
+        """The change that makes this table out of nothing."""
+        slots = np.flatnonzero(self._live[: self._end])
+        return TableChange(self.name, "keyed", self.key, upserts=self._with_expiry(self.gather(slots), slots))
+
     def load(self, image: TableImage) -> None:
         """Fill the (empty) table from the state store. Columns it does not know are an error of the caller."""
         rows = image.rows

@@ -25,7 +25,7 @@ from penstock.engine.points import Probe
 from penstock.engine.redrive import in_order
 from penstock.engine.spill import Spill
 from penstock.engine.tally import Tally
-from penstock.engine.telling import log_dead_letters
+from penstock.engine.telling import log_damaged_state, log_dead_letters
 from penstock.errors import ConnectorError, CorruptState, Fenced, LedgerError
 from penstock.ledger import EpochPlan, Ledger, Resume, SegmentRef, StateStore, TableChange, thinned
 from penstock.observe import Scope, StepMark, log_scope
@@ -397,12 +397,19 @@ class Leader:
             ledger.drop_savepoints(flow, gone)
 
     def _merged(self) -> tuple[list[SegmentRef], SegmentRef] | None:
-        """A merge that is done. Raises CorruptState; Fenced where a newer process let go of the files."""
+        """A merge that is done: (old, new) files. Raises Fenced where a newer process let go of the files.
+
+        A file that is damaged or gone ends no flow that runs: the state is in memory, and is written whole.
+        """
         try:
             return self.compactor.step()
-        except CorruptState:
+        except CorruptState as damage:
             self.check_fence()
-            raise
+            old = [*self.compactor.segments]
+            whole = self.post.store.write(0, self.filed, self.computation.assembly.program.whole(), whole=True)
+            self.compactor.segments = [whole]
+            log_damaged_state(damage, self.post.ledger.savepoints(self.post.flow), self.filed)
+            return old, whole
 
     def _sweep(self) -> None:
         """Now and then delete state files of processes that are gone, where nothing names them.

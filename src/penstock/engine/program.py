@@ -127,6 +127,10 @@ class Program:
         """What the last epoch changed in the state."""
         return [change for operator in self._operators.values() for change in operator.changes()]
 
+    def whole(self) -> list[TableChange]:
+        """The whole state, as the changes that make it out of nothing."""
+        return [change for operator in self._operators.values() for change in operator.whole()]
+
     def layout(self) -> list[StateLayout]:
         """What is in the tables of state, in the order of the steps."""
         return [layout for operator in self._operators.values() for layout in operator.layout()]

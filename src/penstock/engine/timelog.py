@@ -84,6 +84,10 @@ class TimeLog:
         self._appended, self._moved = [], False
         return TableChange(name=self.name, kind="log", key=(), appends=appends, expiry=EXPIRES, horizon=self._horizon)
 
+    def whole(self) -> TableChange:
+        """The change that makes this log out of nothing."""
+        return TableChange(self.name, "log", appends=self.all(), expiry=EXPIRES, horizon=self._horizon)
+
     def load(self, image: TableImage) -> None:
         """Fill the (empty) log from the state store."""
         self._horizon = image.horizon

@@ -75,6 +75,10 @@ class Operator(ABC):
         changes = (table.take_change() for table in self.tables)
         return [self._described(change) for change in changes if change is not None]
 
+    def whole(self) -> list[TableChange]:
+        """The tables as they are, each as the change that makes it out of nothing; what changed is told as before."""
+        return [self._with_layout(table.whole()) for table in self.tables]
+
     def load(self, images: Mapping[str, TableImage]) -> None:
         """Take the state of the last committed epoch. Raises MigrationFailed where it says that it is another one."""
         own = {layout.table: layout for layout in self.layout()}
@@ -103,6 +107,9 @@ class Operator(ABC):
         if change.name in self.described:
             return change
         self.described.add(change.name)
+        return self._with_layout(change)
+
+    def _with_layout(self, change: TableChange) -> TableChange:
         (layout,) = (layout for layout in self.layout() if layout.table == change.name)
         return replace(change, scalars={**change.scalars, LAYOUT: layout.as_json()})
 

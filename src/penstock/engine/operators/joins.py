@@ -100,6 +100,12 @@ class Runs:
         self._appended, self._moved = [], False
         return TableChange(name=self.name, kind="log", key=(), appends=appends, expiry=EXPIRES, horizon=self._horizon)
 
+    def whole(self) -> TableChange:
+        """The change that makes these runs out of nothing."""
+        kept = [self._clean(run).select(self._schema.names()) for run in self._runs]
+        rows = pl.concat([self._schema.to_frame(), *kept])
+        return TableChange(self.name, "log", appends=rows, expiry=EXPIRES, horizon=self._horizon)
+
     def load(self, image: TableImage) -> None:
         """Fill the (empty) runs from the state store."""
         self._horizon = image.horizon
