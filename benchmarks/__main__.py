@@ -62,7 +62,7 @@ def _map(options: argparse.Namespace) -> Figures:
 
 
 def _overhead(options: argparse.Namespace) -> Figures:
-    return overhead(rows=options.rows or (20_000_000 if options.quick else 60_000_000), pairs=options.pairs or 5)
+    return overhead(rows=options.rows or (30_000_000 if options.quick else 60_000_000), pairs=options.pairs or 7)
 
 
 def _change(options: argparse.Namespace) -> Figures:

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from benchmarks.places import say, work_folder
 from penstock.clock import SystemClock, to_datetime
-from penstock.control import Environment, SqlSession, log_folder, opened_ledger
+from penstock.control import Environment, LogKeeper, SqlSession, bare_project, log_folder, opened_ledger
 from penstock.ledger import EpochPlan, EpochRecord
 from penstock.observe import (
     FlowLogs,
@@ -64,7 +64,7 @@ def log_lines(environment: Environment, lines: int, start_us: int) -> dict[str, 
     say(f"{lines:,} lines through logging, spread over a day")
     with (
         (environment.root / "log.txt").open("w") as log,  # where a member has its stderr
-        _process(log, "keeper", str(store.folder)) as keeper,
+        _process(log, "keeper", str(environment.root)) as keeper,
         _process(log, "worker", str(store.folder), str(lines), str(start_us)) as worker,
     ):
         told, _ = worker.communicate()
@@ -95,7 +95,7 @@ def _asked(environment: Environment, start_us: int, lines: int) -> dict[str, Any
     def filter_1h() -> None:
         with LogReader(folder, CLOCK) as reader:
             found = reader.newest(LogQuery(filter=f'severity>=ERROR AND resource.labels.flow="{FLOW}" AND {hour}'))
-        assert len(found) == 100
+        assert abs(len(found) - min(100, lines / 2_400)) <= 1, len(found)
 
     def full_text() -> None:
         with LogReader(folder, CLOCK) as reader:
@@ -148,7 +148,17 @@ def _commit_epochs(environment: Environment) -> None:
 
 def _process(log: IO[str], *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.logs", *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+    # As the server starts the processes of flows: a session of its own, and OpenBLAS does not wait in a loop.
+    variables = {**os.environ, "OPENBLAS_THREAD_TIMEOUT": "4"}
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env=variables,
+        start_new_session=True,
+    )
 
 
 class _Spread(SystemClock):
@@ -179,8 +189,8 @@ def work(folder: Path, lines: int, start_us: int) -> None:
     sys.stdout.write(json.dumps({"seconds": seconds, "cpu_s": cpu_s}) + "\n")
 
 
-def keep(folder: Path) -> None:
-    """The keeper: makes Parquet of full journals, as the server does, until its input ends."""
+def keep(root: Path) -> None:
+    """The keeper: makes Parquet of full journals by the duty that the server has for it, until its input ends."""
     reading = sys.stdin
     ended = Event()
 
@@ -189,8 +199,10 @@ def keep(folder: Path) -> None:
         ended.set()
 
     Thread(target=wait, daemon=True).start()
-    while not ended.wait(1.0):
-        compact(FlowLogs(folder), CLOCK)
+    project = bare_project(root)
+    keeper = LogKeeper(project, project.environment("dev"), CLOCK)
+    while not ended.wait(0.2):
+        keeper.step()
 
 
 if __name__ == "__main__":

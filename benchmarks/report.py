@@ -133,6 +133,27 @@ def _others(figures: Mapping[str, Any]) -> list[str]:
             ],
         ),
         *(f"- {name} {peer['version']}: {peer['setting']}" for name, peer in changed["peers"].items()),
+        *_watching(figures["overhead"], figures["logs"], figures["page"]),
+    ]
+
+
+def _watching(overhead: Mapping[str, Any], logs: Mapping[str, Any], page: Mapping[str, Any]) -> list[str]:
+    asked = {"the errors of one hour": "filter_1h_ms", "a text in all lines": "full_text_ms", "a join": "sql_join_ms"}
+    return [
+        "### Watching",
+        "",
+        *_table(
+            ["what", "figure"],
+            [
+                ["share of the throughput that watching costs", f"{overhead['overhead_ratio']:.3f}"],
+                [f"{logs['lines']:,} lines through `logging`", f"{logs['ingest_lines_per_s']:,} lines/s"],
+                *([what, f"{logs[name]} ms"] for what, name in asked.items()),
+                [
+                    f"views of {page['steps']:,} steps, {page['epochs']:,} epochs, {page['log_lines']:,} log lines",
+                    f"first paint {page['first_paint_ms']} ms, data after {page['shown_ms']} ms",
+                ],
+            ],
+        ),
     ]
 
 

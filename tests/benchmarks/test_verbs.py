@@ -163,6 +163,15 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
             "duplicated": 0,
             "peers": {"spark": {"kills": 5, "to_first_output_ms_p50": 7_001.5, "to_first_output_ms_p99": 7_900.0}},
         },
+        "overhead": {"overhead_ratio": 0.0125},
+        "logs": {
+            "lines": 10_000_000,
+            "ingest_lines_per_s": 210_000,
+            "filter_1h_ms": 45.1,
+            "full_text_ms": 678.2,
+            "sql_join_ms": 109.3,
+        },
+        "page": {"steps": 500, "epochs": 10_000, "log_lines": 9, "first_paint_ms": 216.5, "shown_ms": 1_201.5},
     }
     report.write_report(figures)
     report.write_report(figures)
@@ -173,6 +182,8 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
     assert "| new code on flink, 5 times | pause p50 9001.5 ms, p99 9900.0 ms |" in text
     assert "| new code on spark | missing |" in text
     assert "| `kill -9` of spark to new output, 5 times | p50 7001.5 ms, p99 7900.0 ms |" in text
+    assert "| 10,000,000 lines through `logging` | 210,000 lines/s |" in text
+    assert "first paint 216.5 ms, data after 1201.5 ms" in text
     assert text.startswith("Above.\n")
     assert text.endswith("Below.\n")
     assert "<svg" in (tmp_path / "benchmarks.svg").read_text()

@@ -56,7 +56,7 @@ class LogKeeper:
         self._pass: Thread | None = None
         self._failed: OSError | None = None
 
-    def step(self, crew: Crew) -> bool:
+    def step(self, crew: Crew | None = None) -> bool:
         """Begin a pass where it is time for one. Raises ConnectorError where the last one found no room on the disk."""
         now_s = self._clock.stopwatch_s()
         if now_s - self._began_s < _EVERY_S or (self._pass is not None and self._pass.is_alive()):

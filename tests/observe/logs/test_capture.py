@@ -108,6 +108,23 @@ def test_each_line_of_a_function_is_told_as_itself(tmp_path: Path) -> None:
     assert told == [row for number in range(3) for row in [*lines, ("made", f"made_{number}.py", number + 1)]]
 
 
+def test_a_function_that_logs_for_another_is_passed_over(tmp_path: Path) -> None:
+    """A level of one's own calls what `info` calls, and `logging.info` is one call further away."""
+
+    def traced(message: str) -> None:
+        LOG._log(logging.INFO, message, ())
+
+    with caught(tmp_path):
+        LOG.info("here")
+        traced("there")
+        logging.info("root")  # noqa: LOG015 - what some authors do
+        LOG.log(logging.INFO, "told")
+        logging.LoggerAdapter(LOG, {}).info("adapted")
+
+    lines = [row["attrs"]["line"] for row in entries(tmp_path)]
+    assert lines == list(range(lines[0], lines[0] + 5))
+
+
 def test_a_record_that_came_from_elsewhere_keeps_its_time(tmp_path: Path) -> None:
     """What a listener hands on is no line of this process: its time and place are what it says, or who hands it on."""
     with caught(tmp_path):

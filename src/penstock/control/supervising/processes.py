@@ -15,6 +15,7 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -43,12 +44,18 @@ def process_started(pid: int) -> str | None:
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = _boot()
     except OSError:
         return None
     # The second field is the program's name in brackets, which may hold anything, brackets too.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] == _ZOMBIE else f"{boot}:{fields[_START_FIELD]}"
+
+
+@cache
+def _boot() -> str:
+    """The boot that this process is in."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 @dataclass(frozen=True, slots=True)

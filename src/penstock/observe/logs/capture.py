@@ -35,19 +35,23 @@ _MESSAGE_CHARS = 65_536
 _OURS = "penstock"
 _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "penstock_us"})
 _FIELDS = len(logging.makeLogRecord({}).__dict__)
-_LEAN_FIELDS = 6
+_LEAN_FIELDS = 5
+_UNKNOWN = "(unknown file)"
+"""What `_log` says of where it was called, with its switches off; who makes a record without it says something else."""
 _LOGGING_FILE = logging.addLevelName.__code__.co_filename
-_FRAMES_OF_LOGGING = 3
+_FRAMES_TO_LOG, _FRAMES_TO_CALLER = 3, 5
+"""From our `handle` by way of `callHandlers` and the logger's to `_log`; then by a method like `info` to its caller."""
 _OUT, _ERR = SEVERITIES["INFO"], SEVERITIES["WARNING"]
 
 
-class _Severities(dict[int, int]):
-    """From a level of `logging` to a severity: the highest one that is not above it; 25 is NOTICE."""
+class _Severities(dict[int, tuple[int, str]]):
+    """From a level of `logging` to a severity and the head of its lines: the highest not above it; 25 is NOTICE."""
 
-    def __missing__(self, level: int) -> int:
+    def __missing__(self, level: int) -> tuple[int, str]:
         names = {10: "DEBUG", 20: "INFO", 25: "NOTICE", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
         below = [SEVERITIES[name] for least, name in names.items() if least <= level]
-        found = self[level] = max(below, default=SEVERITIES["DEFAULT"])
+        severity = max(below, default=SEVERITIES["DEFAULT"])
+        found = self[level] = (severity, _head(severity))
         return found
 
 
@@ -57,13 +61,18 @@ class _LeanRecord(logging.LogRecord):
     That is a third of what making one costs, and a field more in a record says that there is more to it.
     """
 
-    pathname, filename, module, lineno = "(unknown file)", "(unknown file)", "(unknown file)", 0
+    pathname, filename, module, lineno = _UNKNOWN, _UNKNOWN, _UNKNOWN, 0
     funcName = "(unknown function)"  # noqa: N815 - the names of `logging`
     exc_info, exc_text = None, None
     stack_info: str | None = None
-    penstock_us: int  # `created`, as exact as our clock
+    penstock_us: int  # `created` is made of it, and is less exact
     msecs, relativeCreated = 0.0, 0.0  # noqa: N815
     thread, threadName, process, processName, taskName = None, None, None, None, None  # noqa: N815
+
+    @cached_property
+    def created(self) -> float:  # type: ignore[override]
+        """When it was made, for the filter that asks."""
+        return self.penstock_us / 1e6
 
     @cached_property
     def levelname(self) -> str:  # type: ignore[override]
@@ -93,9 +102,8 @@ def _lean_records(now_us: Callable[[], int]) -> Callable[..., logging.LogRecord]
             args = args[0]
         record = new(_LeanRecord)
         record.name, record.msg, record.args, record.levelno = name, msg, args, level
-        record.penstock_us = time_us = now_us()
-        record.created = time_us / 1e6
-        if lineno or exc_info or sinfo:
+        record.penstock_us = now_us()
+        if exc_info or sinfo or pathname != _UNKNOWN:
             record.pathname, record.lineno, record.funcName = pathname, lineno, func or record.funcName
             record.exc_info, record.stack_info = exc_info, sinfo
         return record
@@ -138,7 +146,11 @@ class JournalHandler(logging.Handler):
                 message %= args
             scope, code = current_scope(), None
             if bare or not record.lineno:
-                frame = sys._getframe(_FRAMES_OF_LOGGING)  # noqa: SLF001 - as `logging` does
+                # At once as far as can be: a frame that is asked for is made, and those of `logging` are new each time.
+                try:
+                    frame = sys._getframe(_FRAMES_TO_CALLER if bare else _FRAMES_TO_LOG)  # noqa: SLF001
+                except ValueError:  # the outermost code there is called `_log` itself
+                    frame = sys._getframe(_FRAMES_TO_LOG)  # noqa: SLF001
                 while (code := frame.f_code).co_filename == _LOGGING_FILE:
                     frame = frame.f_back or _no_frame()
                 # The line itself is asked for once a site: that walks the table of all lines of the code.
@@ -156,10 +168,9 @@ class JournalHandler(logging.Handler):
                 message, tail = self._with_more(record, message, known[1])
             if len(message) > _MESSAGE_CHARS:
                 message = _cut(message)
-            message = self._redact(message)
-            severity = self._severities[record.levelno]
+            severity, head = self._severities[record.levelno]
             time_us = record.penstock_us if bare else int(record.created * 1e6)  # type: ignore[attr-defined]
-            text = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)}{tail}'
+            text = f'{head}{time_us},"m":{encode_basestring(self._redact(message))}{tail}'
             self._journal.append(text.encode("utf-8", "replace"), severity, time_us)
             if severity >= _ERR and self._echo is not None and not record.name.startswith(_OURS):
                 self._echo(record)
@@ -173,7 +184,7 @@ class JournalHandler(logging.Handler):
         """Append an entry that is no record of `logging`."""
         message = self._redact(_cut(message) if len(message) > _MESSAGE_CHARS else message)
         tail = current_scope().tail(self._encoded(attrs))
-        text = f'{{"s":{severity},"t":{time_us},"m":{encode_basestring(message)}{tail}'
+        text = f'{_head(severity)}{time_us},"m":{encode_basestring(message)}{tail}'
         self._journal.append(text.encode("utf-8", "replace"), severity, time_us)
 
     def close(self) -> None:
@@ -354,6 +365,11 @@ class LogCapture:
             before(given)
         finally:
             sys.stderr = stream
+
+
+def _head(severity: int) -> str:
+    """How all lines of a severity begin: they are counted by it."""
+    return f'{{"s":{severity},"t":'
 
 
 def _no_frame() -> FrameType:
