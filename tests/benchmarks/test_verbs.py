@@ -109,6 +109,30 @@ def test_peers_answer_queries_that_have_a_limit() -> None:
             assert (places.ROOT / f"{module.replace('.', '/')}.py").exists()
 
 
+OTHERS: dict[str, Any] = {
+    "recovery": {
+        "keys": 100_000,
+        "kills": 50,
+        "to_first_output_ms_p50": 300.0,
+        "to_first_output_ms_p99": 444.0,
+        "with_standby_ms_p50": 80.0,
+        "with_standby_ms_p99": 111.0,
+        "lost": 0,
+        "duplicated": 0,
+        "peers": {"spark": {"kills": 5, "to_first_output_ms_p50": 7_001.5, "to_first_output_ms_p99": 7_900.0}},
+    },
+    "overhead": {"overhead_ratio": 0.0125},
+    "logs": {
+        "lines": 10_000_000,
+        "ingest_lines_per_s": 210_000,
+        "filter_1h_ms": 45.1,
+        "full_text_ms": 678.2,
+        "sql_join_ms": 109.3,
+    },
+    "page": {"steps": 500, "epochs": 10_000, "log_lines": 9, "first_paint_ms": 216.5, "shown_ms": 1_201.5},
+}
+
+
 def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table and the plot are replaced, what stands around them stays."""
     document = tmp_path / "benchmarks.md"
@@ -152,26 +176,7 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
                 "spark": {**known, "missing": "no Java"},
             },
         },
-        "recovery": {
-            "keys": 100_000,
-            "kills": 50,
-            "to_first_output_ms_p50": 300.0,
-            "to_first_output_ms_p99": 444.0,
-            "with_standby_ms_p50": 80.0,
-            "with_standby_ms_p99": 111.0,
-            "lost": 0,
-            "duplicated": 0,
-            "peers": {"spark": {"kills": 5, "to_first_output_ms_p50": 7_001.5, "to_first_output_ms_p99": 7_900.0}},
-        },
-        "overhead": {"overhead_ratio": 0.0125},
-        "logs": {
-            "lines": 10_000_000,
-            "ingest_lines_per_s": 210_000,
-            "filter_1h_ms": 45.1,
-            "full_text_ms": 678.2,
-            "sql_join_ms": 109.3,
-        },
-        "page": {"steps": 500, "epochs": 10_000, "log_lines": 9, "first_paint_ms": 216.5, "shown_ms": 1_201.5},
+        **OTHERS,
     }
     report.write_report(figures)
     report.write_report(figures)

@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL: it keeps the answer to a `commit` to itself, it is slow, or it is away."""
+"""A TCP proxy before PostgreSQL or a server: it keeps the answer to a `commit` to itself, it is slow, or it is away."""
 
 from __future__ import annotations
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from penstock.clock import SystemClock
 from penstock.control import log_folder, project_for
+from penstock.observe import Identity, JournalWriter
+from tests.faults.proxy import Proxy
 from tests.interfaces.web import chatter
 from tests.interfaces.web.conftest import Served, serving, visit
 
@@ -103,6 +109,46 @@ def test_a_thousand_lines_a_second_are_followed(
     assert watched["events"] <= EVENTS_PER_S_MOST * (watched["last_ms"] - watched["first_ms"]) / 1_000 + 2
     assert here.faults == []
     context.close()
+
+
+def test_what_is_logged_while_the_connection_is_away_is_not_missed(browser: Browser, quiet: Served) -> None:
+    """The browser connects again by itself, and the page asks for what came meanwhile: each line once, in its order."""
+    flow = "away"
+    journal = JournalWriter(
+        log_folder(project_for(quiet.folder).environment("dev")) / flow, Identity("shop", flow, "dev", "v1", "worker")
+    )
+    clock = SystemClock()
+
+    def log(first: int, last: int) -> None:
+        for number in range(first, last):
+            line = {"s": 200, "t": clock.now_us(), "m": f"line {number}", "a": "{}"}
+            journal.append(json.dumps(line, separators=(",", ":")).encode() + b"\n", 200, clock.now_us())
+
+    port = urlsplit(quiet.url).port
+    assert port is not None
+    with Proxy(port) as between:
+        through = replace(quiet, url=f"http://127.0.0.1:{between.port}")
+        context, here = visit(browser, through)
+        here.log_in()
+        page = here.open("/logs")
+        page.get_by_label("Filter", exact=True).fill(f'resource.labels.flow="{flow}"')
+        page.get_by_role("button", name="Ask").click()
+        page.get_by_role("button", name="Follow").click()
+        status = page.get_by_role("status").filter(has_text=re.compile("since you follow|comes back by itself"))
+        expect(status).to_contain_text(re.compile(r"\b0 lines since you follow"))
+        log(0, 3)
+        expect(status).to_contain_text(re.compile(r"\b3 lines since you follow"))
+        between.away = True
+        expect(status).to_contain_text("comes back by itself")
+        log(3, 7)
+        between.away = False
+        expect(status).to_contain_text(re.compile(r"\b7 lines since you follow"))
+        log(7, 9)
+        expect(status).to_contain_text(re.compile(r"\b9 lines since you follow"))
+        expect(status).not_to_contain_text("away")
+        journal.close()
+        assert [number for _, number in reversed(_shown(page))] == list(range(9))
+        context.close()
 
 
 def _told(text: str) -> tuple[int, int]:

@@ -16,6 +16,8 @@ import { SqlTable } from "./panel";
 
 const PAGE = 500;
 const KEPT = 20_000;
+const CAUGHT_UP = 1_000;
+const RECENT = 5_000;
 const PAINT_EVERY_MS = 150;
 const SQL_FIRST = "select timestamp, severity, flow, step, message from logs order by timestamp desc limit 200";
 
@@ -137,8 +139,28 @@ interface Told {
   seen: number;
   /** Lines that nobody was told: too many at once for the server, or for this page while it holds still. */
   leftOut: number;
-  /** How often the connection broke; what was logged meanwhile is not in the list. */
+  /** How often the connection broke for so long that not all of what was logged meanwhile is in the list. */
   gaps: number;
+}
+
+/** What was told lately, by its id: around a new connection a line may come twice, from it and from what was asked for. */
+class Recent {
+  private ids = new Set<string>();
+  /** Of the newest line, or of the first connection: RFC 3339. */
+  last = "";
+
+  fresh(entries: LogEntry[]): LogEntry[] {
+    const found = entries.filter((one) => !this.ids.has(one.insert_id));
+    for (const one of found) {
+      this.ids.add(one.insert_id);
+      if (one.timestamp > this.last) this.last = one.timestamp;
+    }
+    for (const id of this.ids) {
+      if (this.ids.size <= RECENT) break;
+      this.ids.delete(id);
+    }
+    return found;
+  }
 }
 
 /** New lines come in bunches; they are painted a few times a second, however many there are. */
@@ -156,10 +178,30 @@ function Tail({ filter }: { filter: string }) {
     setEntries([]);
     setTold({ seen: 0, leftOut: 0, gaps: 0 });
     setLink("connecting");
-    let known = false;
-    source.addEventListener("ready", () => {
-      if (known) setTold((before) => ({ ...before, gaps: before.gaps + 1 }));
-      known = true;
+    const recent = new Recent();
+    const take = (entries: LogEntry[]) => {
+      waiting.current.push(...recent.fresh(entries));
+      const tooMany = waiting.current.length - KEPT;
+      if (tooMany > 0) {
+        waiting.current.splice(0, tooMany);
+        missed.current += tooMany;
+      }
+    };
+    const gap = () => setTold((before) => ({ ...before, gaps: before.gaps + 1 }));
+    const catchUp = async () => {
+      try {
+        const since_us = Date.parse(recent.last) * 1000;
+        const found = await get<{ entries: LogEntry[]; next: string | null }>("/v1/logs", { filter, since_us, limit: CAUGHT_UP });
+        if (source.readyState === EventSource.CLOSED) return;
+        take(found.entries.reverse());
+        if (found.next) gap();
+      } catch {
+        gap();
+      }
+    };
+    source.addEventListener("ready", (message) => {
+      if (recent.last) void catchUp();
+      else recent.last = (JSON.parse((message as MessageEvent<string>).data) as { time: string }).time;
       setLink("live");
     });
     source.onerror = () => setLink("lost");
@@ -167,12 +209,7 @@ function Tail({ filter }: { filter: string }) {
       missed.current += (JSON.parse((message as MessageEvent<string>).data) as { count: number }).count;
     });
     source.addEventListener("entries", (message) => {
-      waiting.current.push(...(JSON.parse((message as MessageEvent<string>).data) as LogEntry[]));
-      const tooMany = waiting.current.length - KEPT;
-      if (tooMany > 0) {
-        waiting.current.splice(0, tooMany);
-        missed.current += tooMany;
-      }
+      take(JSON.parse((message as MessageEvent<string>).data) as LogEntry[]);
     });
     return () => source.close();
   }, [filter]);
@@ -205,7 +242,7 @@ function Tail({ filter }: { filter: string }) {
 function inWords({ seen, leftOut, gaps }: Told): string {
   const parts = [`${count(seen)} lines since you follow`];
   if (leftOut) parts.push(`${count(leftOut)} more came too fast and are left out here`);
-  if (gaps) parts.push(`the connection broke ${count(gaps)} times, and lines of that time are left out here`);
+  if (gaps) parts.push(`the connection was away ${gaps === 1 ? "once" : `${count(gaps)} times`}, and lines of that time are left out here`);
   if (seen > KEPT) parts.push(`the newest ${count(KEPT)} are in the list`);
   return `${parts.join("; ")}.`;
 }

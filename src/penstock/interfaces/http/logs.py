@@ -18,7 +18,7 @@ import duckdb
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import StreamingResponse
 
-from penstock.clock import Clock
+from penstock.clock import Clock, to_datetime
 from penstock.control import Environment, SqlSession, log_folder, project_for
 from penstock.errors import ConfigError, did_you_mean
 from penstock.interfaces.http.bodies import TimeUs
@@ -37,6 +37,7 @@ from penstock.observe import (
     matching,
     severity_counts,
     severity_name,
+    time_json,
     us_of,
 )
 
@@ -193,7 +194,8 @@ def _tail_route(app: FastAPI, environment: Environment, clock: Clock) -> None:
 
         `event: entries`, data `[as of /v1/logs]`, oldest first; before it `event: skipped`, data `{"count": n}`, where
         more than 2,000 came since the last look, or a reader was slower than the log: the oldest n are left out, and
-        are asked by /v1/logs. `event: ready` when it has begun.
+        are asked by /v1/logs. `event: ready` when it has begun, data `{"time": RFC 3339}`: what was logged before is
+        asked by /v1/logs too, and may come twice around it.
         """
         query = _query(filter, flow, severity, None, None)
         condition = query.condition(clock.now_us())
@@ -204,7 +206,7 @@ def _tail_route(app: FastAPI, environment: Environment, clock: Clock) -> None:
             connection = duckdb.connect()
             try:
                 connection.execute("set timezone = 'UTC'")
-                yield _event("ready", {})
+                yield _event("ready", {"time": time_json(to_datetime(clock.now_us()))})
                 silent = 0
                 while not (stopping.has_begun or await request.is_disconnected()):
                     text = await asyncio.to_thread(_news, following, connection, condition)
