@@ -127,6 +127,83 @@ def test_rows_that_an_undo_replaced_meanwhile_are_not_rolled_up(
     assert [found.rows_late for found in busy.epochs(FLOW)] == [1] * 7 + [7] * 33
 
 
+def undone(ledger: Ledger, first: int, *, name: str = "undo", expected: int = 1) -> None:
+    """The good version takes over and writes the epochs from `first` on anew."""
+    takeover = Takeover(expected, 40, rewrite=Rewrite(name, first, 0, "v0", "s"))
+    resume = ledger.take_over(FLOW, version="v0", holder="good", takeover=takeover)
+    assert resume.rewrite is not None
+    good = [record(epoch, resume.generation, rows_late=7) for epoch in range(first, 41)]
+    ledger.finish_rewrite(FLOW, resume.generation, resume.rewrite, good, ())
+
+
+def test_rolled_up_epochs_are_undone_like_others(busy: Ledger, tmp_path: Path) -> None:
+    """They come back to the table, whole files of them, and are rolled up again as what they are by then."""
+    busy.roll_up(FLOW, 26)
+    undone(busy, 15)
+
+    expected = [1] * 14 + [7] * 26
+    assert [found.rows_late for found in busy.epochs(FLOW)] == expected
+    assert busy.roll_up(FLOW, 26) == 15
+    assert [found.rows_late for found in busy.epochs(FLOW)] == expected
+    assert sum(pl.read_parquet(file).height for file in tmp_path.rglob("epochs-*")) == 25
+    undone(busy, 3, name="once more", expected=2)
+    assert [found.rows_late for found in busy.epochs(FLOW)] == [1] * 2 + [7] * 38
+
+
+@pytest.mark.parametrize("step", ["_bring_back", "_unregister"])
+@pytest.mark.parametrize("after", [True, False], ids=["after", "before"])
+def test_a_killed_way_back_loses_nothing_and_doubles_nothing(
+    busy: Ledger, open_it: Open, monkeypatch: pytest.MonkeyPatch, step: str, *, after: bool
+) -> None:
+    """Killed before or after each of its steps, every epoch reads once; a roll-up and an undo go on from there."""
+    busy.roll_up(FLOW, 26)
+    real = getattr(rollup, step)
+
+    def killing(*given: object, **named: object) -> object:
+        if after:
+            real(*given, **named)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollup, step, killing)
+        with pytest.raises(Killed):
+            undone(busy, 15)
+    again = open_it()
+
+    assert again.epochs(FLOW) == [record(epoch) for epoch in range(1, 41)]
+    again.roll_up(FLOW, 31)
+    assert again.epochs(FLOW) == [record(epoch) for epoch in range(1, 41)]
+    undone(again, 15)
+    assert [found.rows_late for found in again.epochs(FLOW)] == [1] * 14 + [7] * 26
+
+
+def test_a_roll_up_that_is_behind_deletes_nothing_that_came_back(busy: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It read how far epochs are rolled up before some of them came back."""
+    busy.roll_up(FLOW, 26)
+    real = rollup._delete_rows
+
+    def undo_first(db: FlowDatabase, flow: str, upto: int) -> None:
+        monkeypatch.setattr(rollup, "_delete_rows", real)
+        undone(busy, 15)
+        real(db, flow, upto)
+
+    monkeypatch.setattr(rollup, "_delete_rows", undo_first)
+    busy.roll_up(FLOW, 31)
+    assert [found.rows_late for found in busy.epochs(FLOW)] == [1] * 14 + [7] * 26
+
+
+def test_an_undo_whose_files_are_gone_is_refused_before_anything_is_fenced(busy: Ledger, tmp_path: Path) -> None:
+    """The error names the file."""
+    busy.roll_up(FLOW, 26)
+    file = next(tmp_path.rglob("epochs-11-20.parquet"))
+    file.unlink()
+    before = busy.standing(FLOW)
+    with pytest.raises(LedgerError, match=file.name):
+        undone(busy, 15)
+    assert busy.standing(FLOW) == before
+    assert len(busy.epochs(FLOW, first=21)) == 20
+
+
 def test_a_missing_or_damaged_file_is_named(busy: Ledger, tmp_path: Path) -> None:
     """Reading a range that needs the file says which; the epochs after it can still be read."""
     busy.roll_up(FLOW, 21)

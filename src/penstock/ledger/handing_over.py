@@ -135,8 +135,9 @@ def _effective(flow: str, head: sa.RowMapping, rewrite: Rewrite) -> Rewrite:
     """The rewrite with the last epoch as it is at this moment; raises where it can't be done."""
     last, rolled = head["last_epoch"], head["rolled_epoch"]
     if not rolled < rewrite.first <= last + 1:
-        where = "rolled up already" if rewrite.first <= rolled else "not there yet"
-        hint = f"undo to an epoch from {rolled} to {last}"
+        is_rolled = rewrite.first <= rolled  # they were brought back a moment ago
+        where = "rolled up at this very moment" if is_rolled else "not there yet"
+        hint = "undo again" if is_rolled else f"undo to an epoch from 0 to {last}"
         raise _refused(flow, f"epochs from {rewrite.first} on can't be written anew: {rewrite.first} is {where}", hint)
     pending = load_rewrite(head["rewrite"]) if head["rewrite"] else None
     if pending is not None and pending.first < rewrite.first:

@@ -3,16 +3,19 @@
 A file is durable before it is *registered*, and registering it (one short transaction that also raises the head's
 `rolled_epoch`) is the moment from which its epochs are read there and not in the table. Only then are rows deleted, a
 few at a time, so that the flow never waits long. Killed between any two of these, each epoch is still read once.
+
+An undo writes epochs anew, and that is done in the table: `unroll` goes the same way back.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
@@ -25,7 +28,7 @@ from penstock.ledger.fence import locked_head
 from penstock.ledger.formats.records import load_record
 from penstock.ledger.frames import epoch_frame
 
-__all__ = ["read_rolled", "roll_up"]
+__all__ = ["read_rolled", "roll_up", "unroll"]
 
 FILE_EPOCHS = 50_000
 DELETE_ROWS = 2_000
@@ -51,6 +54,66 @@ def roll_up(db: FlowDatabase, folder: Path, flow: str, before_epoch: int) -> int
         moved += len(rows)
     _remove_orphans(db, folder, flow)
     return moved
+
+
+def unroll(db: FlowDatabase, folder: Callable[[], Path], flow: str, first: int) -> int:
+    """Bring the epochs from `first` on back to the table, where they can be written anew; gives how many came.
+
+    Whole files come, so some epochs before `first` do too. The files are what is read until all rows are there; a call
+    that is killed before leaves rows that the next roll-up deletes. Gives 0 where a roll-up was at work meanwhile: then
+    the files stay what is read. Raises LedgerError where a file is missing or damaged.
+    """
+    rolled, _, _ = _ends(db, flow)
+    if first > rolled:
+        return 0
+    rollups = db.tables.rollups
+    statement = sa.select(rollups.c.first, rollups.c.last, rollups.c.file).where(*db.where(rollups))
+    chosen = statement.where(rollups.c.last >= first).order_by(rollups.c.last)
+    files = db.database.read(lambda c: c.execute(chosen).all(), flow=flow)
+    for start, stop, name in files:
+        rows = read_rolled(folder() / name, start, stop)
+        for at in range(0, len(rows), DELETE_ROWS):
+            some = partial(_bring_back, db=db, rows=rows[at : at + DELETE_ROWS])
+            db.database.write(some, flow=flow, left="the epochs are in their files as before")
+    return _unregister(db, flow, files[0].first, rolled) if files else 0
+
+
+def _bring_back(connection: sa.Connection, *, db: FlowDatabase, rows: Sequence[tuple[int, int, str]]) -> None:
+    """Put rows into the table, over those that a roll-up has not deleted yet, as long as nobody reads them there."""
+    now, epochs = locked_head(connection, db), db.tables.epochs
+    if now is None or rows[-1][0] > now["rolled_epoch"]:
+        return
+    there = epochs.c.epoch.between(rows[0][0], rows[-1][0])
+    connection.execute(sa.delete(epochs).where(*db.where(epochs), there))
+    connection.execute(sa.insert(epochs), [{**db.scope, **_values(*row)} for row in rows])
+
+
+def _values(epoch: int, committed_us: int, text: str) -> dict[str, Any]:
+    record = load_record(text, committed_us)
+    return {
+        "epoch": epoch,
+        "generation": record.generation,
+        "version": record.version,
+        "committed_us": committed_us,
+        "record": text,
+    }
+
+
+def _unregister(db: FlowDatabase, flow: str, first: int, rolled: int) -> int:
+    """Let the rows take the place of their files. 0 where a roll-up has deleted some of them, or rolled up more."""
+    head, rollups, epochs = db.tables.head, db.tables.rollups, db.tables.epochs
+    mine = (*db.where(epochs), epochs.c.epoch.between(first, rolled))
+
+    def work(connection: sa.Connection) -> int:
+        now = locked_head(connection, db)
+        count = connection.execute(sa.select(sa.func.count()).select_from(epochs).where(*mine)).scalar()
+        if now is None or now["rolled_epoch"] != rolled or count != rolled - first + 1:
+            return 0
+        connection.execute(sa.delete(rollups).where(*db.where(rollups), rollups.c.first >= first))
+        connection.execute(sa.update(head).where(*db.where(head)).values(rolled_epoch=first - 1))
+        return rolled - first + 1
+
+    return db.database.write(work, flow=flow, left="the epochs are in their files as before")
 
 
 def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -120,12 +183,17 @@ def _delete_rows(db: FlowDatabase, flow: str, upto: int) -> None:
         if start is None or start > upto:
             return
         stop = min(start + DELETE_ROWS, upto + 1)
-        some = sa.delete(epochs).where(*db.where(epochs), epochs.c.epoch < stop)
-        db.database.write(partial(_execute, statement=some), flow=flow)
+        if not db.database.write(partial(_delete_before, db=db, stop=stop), flow=flow):
+            return
 
 
-def _execute(connection: sa.Connection, *, statement: sa.Delete) -> None:
-    connection.execute(statement)
+def _delete_before(connection: sa.Connection, *, db: FlowDatabase, stop: int) -> bool:
+    """Delete the rows of epochs < `stop`. False, and none is, where some of them are read in the table again."""
+    now, epochs = locked_head(connection, db), db.tables.epochs
+    if now is None or stop > now["rolled_epoch"] + 1:
+        return False
+    connection.execute(sa.delete(epochs).where(*db.where(epochs), epochs.c.epoch < stop))
+    return True
 
 
 def _remove_orphans(db: FlowDatabase, folder: Path, flow: str) -> None:

@@ -37,7 +37,7 @@ from penstock.ledger.operations import Operations
 from penstock.ledger.reading import load_dead_letter, read_epochs, read_resume, read_segments
 from penstock.ledger.redrives import check_redrive, drop_letters, letters_redriven, request, waiting
 from penstock.ledger.rewriting import finish, read_undone
-from penstock.ledger.rollup import roll_up
+from penstock.ledger.rollup import roll_up, unroll
 from penstock.ledger.savepoints import drop, make_savepoint, read_savepoints
 from penstock.ledger.sql_operations import SqlOperations
 from penstock.ledger.tables import NO_SEGMENT
@@ -304,9 +304,12 @@ class SqlLedger(Ledger):
     def take_over(self, flow: str, *, version: str, holder: str, takeover: Takeover) -> Resume:
         """Become the newest generation with a state of one's own. Raises FlowBusy, LedgerError.
 
-        The same takeover again is accepted as done, as long as nothing was committed after it.
+        The same takeover again is accepted as done, as long as nothing was committed after it. Epochs that are to be
+        written anew and are rolled up are brought back before, while the flow goes on.
         """
         db = self._claimed(flow)
+        if takeover.rewrite is not None:
+            unroll(db, lambda: self._databases.folder_of(flow), flow, takeover.rewrite.first)
         known = register(self._databases, flow)
         now_us = self._clock.now_us()
         savepoint = new_id()
