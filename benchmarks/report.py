@@ -138,6 +138,7 @@ def _others(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _watching(overhead: Mapping[str, Any], logs: Mapping[str, Any], page: Mapping[str, Any]) -> list[str]:
+    spread = f"pairs from {overhead['overhead_least']:.3f} to {overhead['overhead_most']:.3f}"
     asked = {"the errors of one hour": "filter_1h_ms", "a text in all lines": "full_text_ms", "a join": "sql_join_ms"}
     return [
         "### Watching",
@@ -145,7 +146,7 @@ def _watching(overhead: Mapping[str, Any], logs: Mapping[str, Any], page: Mappin
         *_table(
             ["what", "figure"],
             [
-                ["share of the throughput that watching costs", f"{overhead['overhead_ratio']:.3f}"],
+                ["share of the throughput that watching costs", f"{overhead['overhead_ratio']:.3f} ({spread})"],
                 [f"{logs['lines']:,} lines through `logging`", f"{logs['ingest_lines_per_s']:,} lines/s"],
                 *([what, f"{logs[name]} ms"] for what, name in asked.items()),
                 [

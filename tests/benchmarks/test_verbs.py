@@ -121,7 +121,7 @@ OTHERS: dict[str, Any] = {
         "duplicated": 0,
         "peers": {"spark": {"kills": 5, "to_first_output_ms_p50": 7_001.5, "to_first_output_ms_p99": 7_900.0}},
     },
-    "overhead": {"overhead_ratio": 0.0125},
+    "overhead": {"overhead_ratio": 0.013, "overhead_least": -0.02, "overhead_most": 0.04},
     "logs": {
         "lines": 10_000_000,
         "ingest_lines_per_s": 210_000,
@@ -188,6 +188,7 @@ def test_report_is_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
     assert "| new code on spark | missing |" in text
     assert "| `kill -9` of spark to new output, 5 times | p50 7001.5 ms, p99 7900.0 ms |" in text
     assert "| 10,000,000 lines through `logging` | 210,000 lines/s |" in text
+    assert "| 0.013 (pairs from -0.020 to 0.040) |" in text
     assert "first paint 216.5 ms, data after 1201.5 ms" in text
     assert text.startswith("Above.\n")
     assert text.endswith("Below.\n")

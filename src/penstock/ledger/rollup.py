@@ -56,16 +56,16 @@ def roll_up(db: FlowDatabase, folder: Path, flow: str, before_epoch: int) -> int
     return moved
 
 
-def unroll(db: FlowDatabase, folder: Callable[[], Path], flow: str, first: int) -> int:
-    """Bring the epochs from `first` on back to the table, where they can be written anew; gives how many came.
+def unroll(db: FlowDatabase, folder: Callable[[], Path], flow: str, first: int) -> None:
+    """Bring the epochs from `first` on back to the table, where they can be written anew.
 
     Whole files come, so some epochs before `first` do too. The files are what is read until all rows are there; a call
-    that is killed before leaves rows that the next roll-up deletes. Gives 0 where a roll-up was at work meanwhile: then
-    the files stay what is read. Raises LedgerError where a file is missing or damaged.
+    that is killed before leaves rows that the next roll-up deletes. Where a roll-up was at work meanwhile, the files
+    stay what is read. Raises LedgerError where a file is missing or damaged.
     """
     rolled, _, _ = _ends(db, flow)
     if first > rolled:
-        return 0
+        return
     rollups = db.tables.rollups
     statement = sa.select(rollups.c.first, rollups.c.last, rollups.c.file).where(*db.where(rollups))
     chosen = statement.where(rollups.c.last >= first).order_by(rollups.c.last)
@@ -75,7 +75,7 @@ def unroll(db: FlowDatabase, folder: Callable[[], Path], flow: str, first: int) 
         for at in range(0, len(rows), DELETE_ROWS):
             some = partial(_bring_back, db=db, rows=rows[at : at + DELETE_ROWS])
             db.database.write(some, flow=flow, left="the epochs are in their files as before")
-    return _unregister(db, flow, files[0].first, rolled) if files else 0
+    _unregister(db, flow, files[0].first, rolled)
 
 
 def _bring_back(connection: sa.Connection, *, db: FlowDatabase, rows: Sequence[tuple[int, int, str]]) -> None:
@@ -99,21 +99,20 @@ def _values(epoch: int, committed_us: int, text: str) -> dict[str, Any]:
     }
 
 
-def _unregister(db: FlowDatabase, flow: str, first: int, rolled: int) -> int:
-    """Let the rows take the place of their files. 0 where a roll-up has deleted some of them, or rolled up more."""
+def _unregister(db: FlowDatabase, flow: str, first: int, rolled: int) -> None:
+    """Let the rows take the place of their files; not where a roll-up has deleted some of them, or rolled up more."""
     head, rollups, epochs = db.tables.head, db.tables.rollups, db.tables.epochs
     mine = (*db.where(epochs), epochs.c.epoch.between(first, rolled))
 
-    def work(connection: sa.Connection) -> int:
+    def work(connection: sa.Connection) -> None:
         now = locked_head(connection, db)
         count = connection.execute(sa.select(sa.func.count()).select_from(epochs).where(*mine)).scalar()
         if now is None or now["rolled_epoch"] != rolled or count != rolled - first + 1:
-            return 0
+            return
         connection.execute(sa.delete(rollups).where(*db.where(rollups), rollups.c.first >= first))
         connection.execute(sa.update(head).where(*db.where(head)).values(rolled_epoch=first - 1))
-        return rolled - first + 1
 
-    return db.database.write(work, flow=flow, left="the epochs are in their files as before")
+    db.database.write(work, flow=flow, left="the epochs are in their files as before")
 
 
 def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:
